@@ -1,0 +1,24 @@
+//! Floor 0: the words every other room speaks.
+//!
+//! Blocks of the DAG and of the EVM, the transaction envelope with its AI types, receipts, content
+//! identifiers, keys, the chain specification and all limits, and the one canonical encoding of each (RLP).
+//! Pure data: nothing here knows a disk, a clock, a peer or the EVM.
+
+pub mod block;
+pub mod bls;
+pub mod check;
+pub mod cid;
+pub mod evm;
+pub mod limits;
+pub mod readiness;
+pub mod spec;
+pub mod system;
+pub mod tx;
+
+pub use block::{DagBlock, DagBody, DagHeader};
+pub use check::{CheckedBlock, InvalidBlock, check_in_isolation};
+pub use cid::Cid;
+pub use evm::{EvmBlock, IncludedTx, SkippedTx, TxReceipt};
+pub use readiness::ReadinessCertificate;
+pub use spec::{ChainSpec, Validator};
+pub use tx::{InvalidTx, RecoveredTx, TxEnvelope, decode_transaction, recover};

@@ -1,0 +1,31 @@
+//! Addresses that the protocol gives a meaning, and the AI transaction types.
+
+use alloy_primitives::{Address, address};
+
+/// Precompile MODEL_LOAD (opcode 0xf1 in AI containers).
+pub const MODEL_LOAD: Address = address!("0x000000000000000000000000000000000000a1f1");
+/// Precompile MODEL_EXEC (opcode 0xf2 in AI containers).
+pub const MODEL_EXEC: Address = address!("0x000000000000000000000000000000000000a1f2");
+
+/// System account of the models: registry and versions; its storage root is `model_root`. Also the precompile door
+/// of ModelDeploy.
+pub const MODELS: Address = address!("0x00000000000000000000000000000000000a1000");
+/// System account of training jobs and checkpoints; its storage root is `training_root`.
+pub const TRAINING: Address = address!("0x00000000000000000000000000000000000a2000");
+/// System account of inference results; its storage root is `inference_root`. Also the precompile door of Inference.
+pub const INFERENCE: Address = address!("0x00000000000000000000000000000000000a3000");
+
+/// Beneficiary of every EVM block. Nobody holds its key: what lands here is burned, and producers are paid their tips
+/// by withdrawals instead, because one EVM block carries the transactions of many producers.
+pub const FEE_VAULT: Address = address!("0x000000000000000000000000000000000000fee0");
+
+/// EIP-2718 type of ModelDeploy.
+pub const TX_MODEL_DEPLOY: u8 = 0x50;
+/// EIP-2718 type of ModelUpdate.
+pub const TX_MODEL_UPDATE: u8 = 0x51;
+/// EIP-2718 type of Inference.
+pub const TX_INFERENCE: u8 = 0x52;
+/// EIP-2718 type of Training.
+pub const TX_TRAINING: u8 = 0x53;
+/// EIP-2718 type of LoRA.
+pub const TX_LORA: u8 = 0x54;
