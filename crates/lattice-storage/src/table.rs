@@ -1,0 +1,99 @@
+//! The tables: one column family each.
+
+/// A table of the store. Which room owns its record layout is written at each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Table {
+    /// DAG headers by block hash (chain).
+    Headers,
+    /// DAG block bodies by block hash (chain).
+    Bodies,
+    /// Parents and facts of each block by hash (consensus).
+    Relations,
+    /// GHOSTDAG data of each block by hash (consensus).
+    Ghostdag,
+    /// Reachability tree node of each block by hash (consensus).
+    Reachability,
+    /// Status of each block by hash: pending, executed, disqualified (chain).
+    Status,
+    /// Nodes of the persistent tries (state).
+    State,
+    /// State layer of each chain block (state).
+    Layers,
+    /// Contract code by code hash (state).
+    Code,
+    /// EVM blocks with their receipts by chain block (chain).
+    Executed,
+    /// Transaction hash to its place (chain).
+    TxIndex,
+    /// EVM block number to chain block (chain).
+    Canonical,
+    /// Model registry entries by model id (chain).
+    Models,
+    /// What the node knows of each artifact by CID (chain).
+    Artifacts,
+    /// Single records: tips, head, genesis (consensus and chain, each under its own key).
+    Meta,
+}
+
+impl Table {
+    /// Every table, in the order of the discriminants.
+    pub const ALL: [Self; 15] = [
+        Self::Headers,
+        Self::Bodies,
+        Self::Relations,
+        Self::Ghostdag,
+        Self::Reachability,
+        Self::Status,
+        Self::State,
+        Self::Layers,
+        Self::Code,
+        Self::Executed,
+        Self::TxIndex,
+        Self::Canonical,
+        Self::Models,
+        Self::Artifacts,
+        Self::Meta,
+    ];
+
+    /// The name under which the engine keeps the table. A name on disk is forever: renaming one needs a new format version.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Headers => "headers",
+            Self::Bodies => "bodies",
+            Self::Relations => "relations",
+            Self::Ghostdag => "ghostdag",
+            Self::Reachability => "reachability",
+            Self::Status => "status",
+            Self::State => "state",
+            Self::Layers => "layers",
+            Self::Code => "code",
+            Self::Executed => "executed",
+            Self::TxIndex => "tx_index",
+            Self::Canonical => "canonical",
+            Self::Models => "models",
+            Self::Artifacts => "artifacts",
+            Self::Meta => "meta",
+        }
+    }
+
+    /// Place in [`Table::ALL`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn all_lists_each_table_once_at_its_index() {
+        for (index, table) in Table::ALL.into_iter().enumerate() {
+            assert_eq!(table.index(), index, "{table:?}");
+        }
+        let names: BTreeSet<_> = Table::ALL.into_iter().map(Table::name).collect();
+        assert_eq!(names.len(), Table::ALL.len());
+    }
+}
