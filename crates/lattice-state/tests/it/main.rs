@@ -1,0 +1,9 @@
+//! Integration tests of the state: published vectors, a naive trie and a naive state as oracles, restarts.
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used)]
+
+mod layers;
+mod oracle;
+mod state;
+mod trie;
+mod vectors;
