@@ -1,0 +1,68 @@
+//! One call of an AI door: gas, storage and logs through revm, and the three ways it can end badly.
+
+use crate::{error::ExecutionError, evm::LatticeContext};
+use alloy_primitives::{Address, B256, Bytes, Log, LogData, U256};
+use revm::{
+    context_interface::{ContextTr, JournalTr},
+    interpreter::{CallInputs, Gas},
+};
+
+/// Why a call gives no output.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// The call breaks a rule: revert with this text, gas left over is returned.
+    Revert(String),
+    /// The gas, or the bound on AI gas, is not enough: all gas of the call is gone, no work was done.
+    OutOfGas,
+    /// The whole execution has to stop.
+    Stop(ExecutionError),
+}
+
+impl Halt {
+    fn fault(error: impl std::fmt::Display) -> Self {
+        Self::Stop(ExecutionError::Fault(error.to_string()))
+    }
+}
+
+/// A call in progress.
+pub(crate) struct AiCall<'c, 'a> {
+    pub(crate) ctx: &'c mut LatticeContext<'a>,
+    pub(crate) inputs: &'c CallInputs,
+    pub(crate) gas: Gas,
+}
+
+impl AiCall<'_, '_> {
+    /// Charges gas before the work it pays for.
+    pub(crate) fn charge(&mut self, amount: u64) -> Result<(), Halt> {
+        if self.gas.record_regular_cost(amount) { Ok(()) } else { Err(Halt::OutOfGas) }
+    }
+
+    /// Charges model work: gas that also counts against the transaction's bound on AI gas.
+    pub(crate) fn charge_ai(&mut self, amount: u64) -> Result<(), Halt> {
+        if amount > self.gas.remaining() || !self.ctx.chain.record_ai_gas(amount) {
+            return Err(Halt::OutOfGas);
+        }
+        self.charge(amount)
+    }
+
+    /// Reads a slot of a system account.
+    pub(crate) fn slot(&mut self, account: Address, slot: U256) -> Result<U256, Halt> {
+        let journal = self.ctx.journal_mut();
+        // The journal knows no slot of an account that it has not loaded.
+        journal.load_account(account).map_err(Halt::fault)?;
+        journal.sload(account, slot).map(|load| load.data).map_err(Halt::fault)
+    }
+
+    /// Writes a slot of a system account.
+    pub(crate) fn store(&mut self, account: Address, slot: U256, value: U256) -> Result<(), Halt> {
+        let journal = self.ctx.journal_mut();
+        journal.load_account(account).map_err(Halt::fault)?;
+        journal.sstore(account, slot, value).map(drop).map_err(Halt::fault)
+    }
+
+    /// Emits a log of a system account.
+    pub(crate) fn log(&mut self, address: Address, topics: Vec<B256>, data: Vec<u8>) {
+        let data = LogData::new_unchecked(topics, Bytes::from(data));
+        self.ctx.journal_mut().log(Log { address, data });
+    }
+}

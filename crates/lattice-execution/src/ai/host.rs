@@ -1,0 +1,77 @@
+//! What the precompiles need beyond the EVM: the engine, the AI gas of the transaction, the models loaded so far.
+
+use crate::error::{ExecutionError, InferenceError};
+use alloy_primitives::B256;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Runs models. An implementation holds the artifacts of all active models.
+///
+/// `run` must be a pure function of its arguments that is bit-equal on every node; only [`InferenceError::Missing`] and
+/// [`InferenceError::Fault`] may depend on the node.
+pub trait InferenceEngine: Send + Sync {
+    /// Runs a model. `input`: all input tensors in graph order, row-major, little endian; its length is the one of the
+    /// model's record. Output likewise.
+    ///
+    /// # Errors
+    /// See [`InferenceError`].
+    fn run(&self, model_id: &B256, input: &[u8]) -> Result<Arc<[u8]>, InferenceError>;
+}
+
+/// Host data behind revm's context, one for each EVM block.
+pub struct AiHost<'a> {
+    inference: &'a dyn InferenceEngine,
+    /// Models touched in this block.
+    loaded: BTreeSet<B256>,
+    ai_gas_limit: u64,
+    ai_gas_used: u64,
+    failure: Option<ExecutionError>,
+}
+
+impl<'a> AiHost<'a> {
+    /// A host for one block.
+    pub fn new(inference: &'a dyn InferenceEngine) -> Self {
+        Self { inference, loaded: BTreeSet::new(), ai_gas_limit: 0, ai_gas_used: 0, failure: None }
+    }
+
+    pub(crate) fn start_transaction(&mut self, ai_gas_limit: u64) {
+        self.ai_gas_limit = ai_gas_limit;
+        self.ai_gas_used = 0;
+    }
+
+    /// Gas that model work took in the transaction so far.
+    pub(crate) const fn ai_gas_used(&self) -> u64 {
+        self.ai_gas_used
+    }
+
+    /// Counts model work against the transaction's bound; false when the bound does not allow it.
+    pub(crate) fn record_ai_gas(&mut self, amount: u64) -> bool {
+        if amount > self.ai_gas_limit - self.ai_gas_used {
+            return false;
+        }
+        self.ai_gas_used += amount;
+        true
+    }
+
+    pub(crate) fn is_loaded(&self, model_id: &B256) -> bool {
+        self.loaded.contains(model_id)
+    }
+
+    pub(crate) fn mark_loaded(&mut self, model_id: B256) {
+        self.loaded.insert(model_id);
+    }
+
+    pub(crate) const fn inference(&self) -> &'a dyn InferenceEngine {
+        self.inference
+    }
+
+    /// Keeps the cause of a stop: revm's own error channel carries text only.
+    pub(crate) fn fail(&mut self, error: ExecutionError) -> String {
+        let text = error.to_string();
+        self.failure.get_or_insert(error);
+        text
+    }
+
+    pub(crate) fn take_failure(&mut self) -> Option<ExecutionError> {
+        self.failure.take()
+    }
+}

@@ -1,0 +1,26 @@
+//! The AI rules: models, their registration and activation, and inference.
+//!
+//! AI state is the storage of the system accounts, written only through revm's journal: a revert undoes it, a static
+//! call refuses it, and the accounts' storage roots are the roots that DAG headers carry. Every door (precompile, AI
+//! transaction, ordinary transaction to a system account) ends in the one function `engine::run`.
+//! The layout is specified in `docs/spec/ai-state.md`, the doors in `docs/spec/ai-precompiles.md`.
+
+mod abi;
+mod call;
+mod doors;
+mod engine;
+mod gas;
+mod host;
+mod models;
+mod precompiles;
+
+pub use abi::revert_reason;
+pub use gas::{LOAD_GAS_PER_KIB, RUN_GAS_PER_BYTE, model_run_gas};
+pub use host::{AiHost, InferenceEngine};
+pub use models::{
+    ModelRecord, ModelStatus, ModelTerms, inference_record, inference_slot, model_count, model_slot, models,
+};
+pub use precompiles::LatticePrecompiles;
+
+pub(crate) use doors::{new_artifacts, system_account};
+pub(crate) use models::activate;

@@ -1,0 +1,74 @@
+//! The precompile provider: Ethereum's precompiles of the fork, and the AI doors beside them.
+
+use super::{
+    abi,
+    call::{AiCall, Halt},
+    doors::Door,
+};
+use crate::evm::LatticeContext;
+use alloy_primitives::{Address, Bytes};
+use revm::{
+    handler::{EthPrecompiles, PrecompileProvider},
+    interpreter::{CallInputs, Gas, InstructionResult, InterpreterResult},
+    primitives::{AddressSet, hardfork::SpecId},
+};
+
+/// Ethereum's precompiles and the AI doors. All of them are warm (EIP-2929).
+#[derive(Debug, Clone)]
+pub struct LatticePrecompiles {
+    ethereum: EthPrecompiles,
+    warm: AddressSet,
+}
+
+impl LatticePrecompiles {
+    /// The precompiles of a fork.
+    pub fn new(spec: SpecId) -> Self {
+        let ethereum = EthPrecompiles::new(spec);
+        let mut warm = ethereum.warm_addresses().clone();
+        warm.extend(Door::ALL.iter().map(|(address, _)| *address));
+        Self { ethereum, warm }
+    }
+
+    /// Whether the address is one of them.
+    pub fn contains(&self, address: &Address) -> bool {
+        self.warm.contains(address)
+    }
+}
+
+impl<'a> PrecompileProvider<LatticeContext<'a>> for LatticePrecompiles {
+    type Output = InterpreterResult;
+
+    fn set_spec(&mut self, spec: SpecId) -> bool {
+        let changed = spec != self.ethereum.spec;
+        if changed {
+            *self = Self::new(spec);
+        }
+        changed
+    }
+
+    fn run(&mut self, ctx: &mut LatticeContext<'a>, inputs: &CallInputs) -> Result<Option<InterpreterResult>, String> {
+        match Door::at(&inputs.bytecode_address) {
+            Some(door) => enter(door, ctx, inputs).map(Some),
+            None => self.ethereum.run(ctx, inputs),
+        }
+    }
+
+    fn warm_addresses(&self) -> &AddressSet {
+        &self.warm
+    }
+}
+
+fn enter(door: Door, ctx: &mut LatticeContext<'_>, inputs: &CallInputs) -> Result<InterpreterResult, String> {
+    let gas = Gas::new_with_regular_gas_and_reservoir(inputs.gas_limit, inputs.reservoir);
+    let mut call = AiCall { ctx, inputs, gas };
+    let (result, output) = match door.enter(&mut call) {
+        Ok(output) => (InstructionResult::Return, output),
+        Err(Halt::Revert(reason)) => (InstructionResult::Revert, Bytes::from(abi::encode_error(&reason))),
+        Err(Halt::OutOfGas) => {
+            call.gas.spend_all();
+            (InstructionResult::PrecompileOOG, Bytes::new())
+        }
+        Err(Halt::Stop(error)) => return Err(call.ctx.chain.fail(error)),
+    };
+    Ok(InterpreterResult { result, output, gas: call.gas })
+}

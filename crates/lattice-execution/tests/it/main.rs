@@ -1,0 +1,14 @@
+//! Blocks executed end to end, on states made from genesis.
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod ai;
+mod contracts;
+mod fees;
+mod garbage;
+mod lab;
+mod money;
+mod simulation;
+mod skips;
+mod statetests;
+mod system;
