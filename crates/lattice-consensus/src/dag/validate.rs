@@ -1,0 +1,107 @@
+//! Header rules in context, and colouring: all that can fail, before anything changes.
+
+use crate::{BlockFacts, CheckError, Dag, InvalidHeader, MissingParents, dag::Block, ghostdag::Colouring};
+
+/// A block that is checked and coloured, ready for [`Dag::insert`] into the DAG that prepared it. Other blocks may be
+/// inserted in between: a colouring depends on nothing but the past of the block.
+#[derive(Debug, Clone)]
+pub struct Prepared(pub(crate) Block);
+
+impl Prepared {
+    /// Computed blue score.
+    pub fn blue_score(&self) -> u64 {
+        self.0.colouring.blue_score
+    }
+
+    /// Computed blue work.
+    pub fn blue_work(&self) -> u128 {
+        self.0.colouring.blue_work
+    }
+}
+
+impl Dag {
+    /// Checks the rules that a header must keep in the context of its past:
+    /// parents known, in limit, strictly ascending, none an ancestor of another; slot after every parent's; mergeset in
+    /// limit; claimed blue score and blue work equal to the computed ones.
+    pub fn check(&self, facts: &BlockFacts) -> Result<Prepared, CheckError> {
+        if self.contains(&facts.hash) {
+            return Err(CheckError::Known(facts.hash));
+        }
+        self.check_form(facts)?;
+        let parents = self.resolve(&facts.parents)?;
+        self.check_parents(facts, &parents)?;
+        let max = self.params.mergeset_max;
+        let colouring = self.colour(&parents, max).map_err(|_| InvalidHeader::MergesetTooLarge { max })?;
+        let (claimed, computed) = (facts.blue_score, colouring.blue_score);
+        if claimed != computed {
+            return Err(InvalidHeader::WrongBlueScore { claimed, computed }.into());
+        }
+        let (claimed, computed) = (facts.blue_work, colouring.blue_work);
+        if claimed != computed {
+            return Err(InvalidHeader::WrongBlueWork { claimed, computed }.into());
+        }
+        Ok(prepare(facts, parents, colouring))
+    }
+
+    /// Colours a block without asking any rule of it: for tools and for DAGs made under other rules. The claims, the
+    /// limits and the order of parents are ignored.
+    ///
+    /// # Panics
+    /// When the block has no parents.
+    pub fn check_nothing(&self, facts: &BlockFacts) -> Result<Prepared, MissingParents> {
+        let parents = self.resolve(&facts.parents)?;
+        let colouring = self.colour(&parents, usize::MAX).expect("no mergeset is larger than usize::MAX");
+        Ok(prepare(facts, parents, colouring))
+    }
+
+    /// What needs no other block.
+    fn check_form(&self, facts: &BlockFacts) -> Result<(), InvalidHeader> {
+        let (found, max) = (facts.parents.len(), self.params.parents_max);
+        if found == 0 {
+            return Err(InvalidHeader::NoParents);
+        }
+        if found > max {
+            return Err(InvalidHeader::TooManyParents { found, max });
+        }
+        for pair in facts.parents.windows(2) {
+            if pair[0] >= pair[1] {
+                return Err(InvalidHeader::ParentsNotAscending { first: pair[0], second: pair[1] });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_parents(&self, facts: &BlockFacts, parents: &[u32]) -> Result<(), InvalidHeader> {
+        for &parent in parents {
+            let parent = self.block(parent);
+            if facts.slot <= parent.slot {
+                return Err(InvalidHeader::SlotNotAfterParent {
+                    slot: facts.slot,
+                    parent: parent.hash,
+                    parent_slot: parent.slot,
+                });
+            }
+        }
+        for &descendant in parents {
+            let past = self.past_of(descendant);
+            if let Some(&ancestor) = parents.iter().find(|&&ancestor| past.contains(ancestor)) {
+                return Err(InvalidHeader::ParentIsAncestor {
+                    ancestor: self.block(ancestor).hash,
+                    descendant: self.block(descendant).hash,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn prepare(facts: &BlockFacts, parents: Vec<u32>, colouring: Colouring) -> Prepared {
+    Prepared(Block {
+        hash: facts.hash,
+        vrf_hash: facts.vrf_hash,
+        slot: facts.slot,
+        work: facts.work,
+        parents: parents.into(),
+        colouring,
+    })
+}

@@ -1,0 +1,46 @@
+//! What a header tells the DAG, and the parameters by which the DAG judges it.
+
+use alloy_primitives::B256;
+
+/// The part of a header that consensus reads: numbers only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockFacts {
+    /// The block's hash.
+    pub hash: B256,
+    /// Hashes of the parents, strictly ascending.
+    pub parents: Vec<B256>,
+    /// Slot number, greater than every parent's.
+    pub slot: u64,
+    /// Hash of the VRF output, the tie-break under stake.
+    pub vrf_hash: B256,
+    /// What the block adds to the blue work of those that merge it as blue.
+    pub work: u128,
+    /// The blue score that the header claims.
+    pub blue_score: u64,
+    /// The blue work that the header claims.
+    pub blue_work: u128,
+}
+
+/// How blocks of equal blue work are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TieRule {
+    /// The greater hash is the greater key: Kaspa's rule, for its test vectors. Under stake a producer could grind
+    /// the hash at no cost.
+    GreaterHash,
+    /// The lower hash of the VRF output is the greater key, then the greater hash: Lattice's rule. A VRF output is
+    /// unique, so there is nothing to grind.
+    LowerVrfHash,
+}
+
+/// Consensus parameters of the DAG.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DagParams {
+    /// How many blues a blue block may have in its anticone.
+    pub k: u16,
+    /// Parents a block may have.
+    pub parents_max: usize,
+    /// Blocks a block may merge, blue and red, the selected parent not counted.
+    pub mergeset_max: usize,
+    /// How ties of blue work are broken.
+    pub tie_rule: TieRule,
+}

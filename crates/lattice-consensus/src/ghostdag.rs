@@ -1,0 +1,269 @@
+//! The colouring of one block: which of the blocks that it merges are blue.
+//!
+//! GHOSTDAG (Sompolinsky, Wyborski, Zohar: "PHANTOM GHOSTDAG: a scalable generalization of Nakamoto consensus", 2021,
+//! algorithm 1) in the online form that Kaspa runs: a block inherits the blues of its selected parent, then the blocks of
+//! its mergeset are tried in order of blue work. A candidate becomes blue when the blues stay a k-cluster, that is when
+//! 1. it has at most k blues in its anticone, and
+//! 2. no blue has it as the (k+1)-th blue in its own anticone.
+//!
+//! The blues that can lie in a candidate's anticone are those of the chain down to the first chain block in its past.
+//! They are gathered once for all candidates (the *window*), each with the current size of its blue anticone.
+
+use std::cmp::Ordering;
+
+use alloy_primitives::B256;
+
+use crate::dag::Dag;
+
+/// What GHOSTDAG says of a block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GhostdagData {
+    /// Blues in the past of the block.
+    pub blue_score: u64,
+    /// Work of the blues in the past of the block.
+    pub blue_work: u128,
+    /// The heaviest parent; zero for genesis.
+    pub selected_parent: B256,
+    /// Blues that the block merges: the selected parent, then by rising key. Empty for genesis.
+    pub mergeset_blues: Vec<B256>,
+    /// Blocks that it merges and that are not blue, by rising key.
+    pub mergeset_reds: Vec<B256>,
+}
+
+/// The same by index, with what later colourings need.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Colouring {
+    pub blue_score: u64,
+    pub blue_work: u128,
+    /// Selected parent first; empty for genesis.
+    pub blues: Box<[u32]>,
+    pub reds: Box<[u32]>,
+    /// Size of the blue anticone, as this block sees it, of each blue for which this block changed it.
+    pub anticone_sizes: Box<[(u32, u16)]>,
+}
+
+impl Colouring {
+    pub(crate) fn selected_parent(&self) -> Option<u32> {
+        self.blues.first().copied()
+    }
+
+    /// All merged blocks, the selected parent not included, blues first.
+    pub(crate) fn mergeset(&self) -> impl Iterator<Item = u32> + '_ {
+        self.blues.iter().skip(1).chain(self.reds.iter()).copied()
+    }
+}
+
+/// The mergeset is larger than was allowed.
+#[derive(Debug)]
+pub(crate) struct TooLarge;
+
+impl Dag {
+    /// Colours a block with these parents (at least one). Stops when it would merge more than `mergeset_max` blocks.
+    pub(crate) fn colour(&self, parents: &[u32], mergeset_max: usize) -> Result<Colouring, TooLarge> {
+        let selected_parent =
+            parents.iter().copied().max_by(|&a, &b| self.compare(a, b)).expect("callers refuse blocks without parents");
+        let mut mergeset = self.mergeset(parents, selected_parent, mergeset_max)?;
+        mergeset.sort_unstable_by(|&a, &b| self.compare(a, b));
+
+        let mut window = Window::new(self, selected_parent);
+        let mut reds = Vec::new();
+        for candidate in mergeset {
+            if !window.try_blue(candidate) {
+                reds.push(candidate);
+            }
+        }
+        let Window { own, inherited, .. } = window;
+        let parent = &self.block(selected_parent).colouring;
+        let own_work: u128 = own.iter().map(|blue| self.block(blue.block).work).sum();
+        let changed = inherited.iter().filter(|blue| blue.changed).chain(&own);
+        Ok(Colouring {
+            blue_score: parent.blue_score + own.len() as u64,
+            blue_work: parent.blue_work + own_work,
+            anticone_sizes: changed.map(|blue| (blue.block, blue.anticone)).collect(),
+            blues: own.iter().map(|blue| blue.block).collect(),
+            reds: reds.into(),
+        })
+    }
+
+    /// What is in the past of the parents, but neither the selected parent nor in its past. Unordered.
+    fn mergeset(&self, parents: &[u32], selected_parent: u32, max: usize) -> Result<Vec<u32>, TooLarge> {
+        let past = self.past_of(selected_parent);
+        let mut seen = Seen::new(self.len() as u32);
+        let mut found = Vec::new();
+        let visit = |block: u32, found: &mut Vec<u32>, seen: &mut Seen| {
+            if block != selected_parent && !past.contains(block) && seen.insert(block) {
+                found.push(block);
+            }
+        };
+        for &parent in parents {
+            visit(parent, &mut found, &mut seen);
+        }
+        let mut at = 0;
+        while at < found.len() {
+            if found.len() > max {
+                return Err(TooLarge);
+            }
+            for &parent in &self.block(found[at]).parents {
+                visit(parent, &mut found, &mut seen);
+            }
+            at += 1;
+        }
+        Ok(found)
+    }
+
+    /// Order of keys: blue work, then the tie rule.
+    #[inline]
+    pub(crate) fn compare(&self, a: u32, b: u32) -> Ordering {
+        let (left, right) = (self.block(a), self.block(b));
+        left.colouring
+            .blue_work
+            .cmp(&right.colouring.blue_work)
+            .then_with(|| self.key_of(left).cmp(&self.key_of(right)))
+    }
+}
+
+/// A blue block, with the size of its blue anticone as the block being coloured sees it.
+struct Blue {
+    block: u32,
+    anticone: u16,
+    changed: bool,
+}
+
+/// The blues that candidates are held against.
+struct Window<'a> {
+    dag: &'a Dag,
+    k: u16,
+    /// Blues that the new block merges, the selected parent first.
+    own: Vec<Blue>,
+    /// Blues that chain blocks merged, newest chain block first.
+    inherited: Vec<Blue>,
+    /// The chain from the selected parent downwards as far as it is gathered: (block, end of its blues in `inherited`).
+    chain: Vec<(u32, usize)>,
+    /// Newest known anticone size of blues further down, by distance from the newest block.
+    sizes: Vec<u16>,
+    /// Places of the blues in the current candidate's anticone: own ones and inherited ones.
+    anticone: (Vec<u32>, Vec<u32>),
+}
+
+const SIZE_UNKNOWN: u16 = u16::MAX;
+
+impl<'a> Window<'a> {
+    fn new(dag: &'a Dag, selected_parent: u32) -> Self {
+        Self {
+            dag,
+            k: dag.params().k,
+            own: vec![Blue { block: selected_parent, anticone: 0, changed: true }],
+            inherited: Vec::with_capacity(256),
+            chain: Vec::with_capacity(32),
+            sizes: vec![SIZE_UNKNOWN; 1024.min(dag.len())],
+            anticone: Default::default(),
+        }
+    }
+
+    /// Adds the candidate to the blues when they stay a k-cluster with it.
+    fn try_blue(&mut self, candidate: u32) -> bool {
+        // The selected parent has all merged blues in its anticone, so with k of them there is no place (condition 2).
+        if self.own.len() > usize::from(self.k) {
+            return false;
+        }
+        let past = self.dag.past_of(candidate);
+        let k = usize::from(self.k);
+        let (own_anticone, anticone) = &mut self.anticone;
+        own_anticone.clear();
+        anticone.clear();
+        for (place, blue) in self.own.iter().enumerate() {
+            if past.contains(blue.block) {
+                continue;
+            }
+            own_anticone.push(place as u32);
+            if own_anticone.len() > k || blue.anticone == self.k {
+                return false;
+            }
+        }
+        let mut at = 0;
+        for depth in 0.. {
+            if depth == self.chain.len() {
+                extend(self.dag, &self.own, &mut self.chain, &mut self.inherited, &mut self.sizes);
+            }
+            let (chain_block, end) = self.chain[depth];
+            // Everything further down is in the past of this chain block, hence of the candidate.
+            if past.contains(chain_block) {
+                break;
+            }
+            for (place, blue) in self.inherited[..end].iter().enumerate().skip(at) {
+                if past.contains(blue.block) {
+                    continue;
+                }
+                anticone.push(place as u32);
+                if own_anticone.len() + anticone.len() > k || blue.anticone == self.k {
+                    return false;
+                }
+            }
+            at = end;
+        }
+        let size = (own_anticone.len() + anticone.len()) as u16;
+        for &place in own_anticone.iter() {
+            self.own[place as usize].anticone += 1;
+        }
+        for &place in anticone.iter() {
+            let blue = &mut self.inherited[place as usize];
+            blue.anticone += 1;
+            blue.changed = true;
+        }
+        self.own.push(Blue { block: candidate, anticone: size, changed: true });
+        true
+    }
+}
+
+/// Gathers the blues of the next chain block down. Never called below genesis, which is in everyone's past.
+fn extend(dag: &Dag, own: &[Blue], chain: &mut Vec<(u32, usize)>, inherited: &mut Vec<Blue>, sizes: &mut Vec<u16>) {
+    let chain_block = match chain.last() {
+        None => own[0].block,
+        Some(&(above, _)) => {
+            dag.block(above).colouring.selected_parent().expect("genesis is in the past of every candidate")
+        }
+    };
+    let colouring = &dag.block(chain_block).colouring;
+    let newest = dag.len() as u32 - 1;
+    for &(blue, size) in &colouring.anticone_sizes {
+        let distance = (newest - blue) as usize;
+        if distance >= sizes.len() {
+            sizes.resize(2 * distance, SIZE_UNKNOWN);
+        }
+        // Chain blocks come newest first, so the first size met is the latest one.
+        if sizes[distance] == SIZE_UNKNOWN {
+            sizes[distance] = size;
+        }
+    }
+    inherited.extend(colouring.blues.iter().map(|&block| Blue {
+        block,
+        anticone: sizes[(newest - block) as usize],
+        changed: false,
+    }));
+    chain.push((chain_block, inherited.len()));
+}
+
+/// A set of block indices that are mostly recent.
+struct Seen {
+    len: u32,
+    /// By distance from the newest block.
+    bits: Vec<u64>,
+}
+
+impl Seen {
+    fn new(len: u32) -> Self {
+        Self { len, bits: vec![0; 16] }
+    }
+
+    /// Whether the block was not in the set yet.
+    fn insert(&mut self, block: u32) -> bool {
+        let distance = (self.len - 1 - block) as usize;
+        let (word, bit) = (distance / 64, distance % 64);
+        if word >= self.bits.len() {
+            self.bits.resize(2 * word, 0);
+        }
+        let is_new = self.bits[word] >> bit & 1 == 0;
+        self.bits[word] |= 1 << bit;
+        is_new
+    }
+}

@@ -1,0 +1,146 @@
+//! Choice, in DAGs small enough to read.
+
+use lattice_consensus::{ChainPath, Dag, DagParams, TieRule};
+
+use crate::text::{dag, extend, facts, hash, name, names, params};
+
+fn best_without(dag: &Dag, unusable: &str) -> String {
+    let unusable: Vec<_> = unusable.split_whitespace().map(hash).collect();
+    name(&dag.best(|block| !unusable.contains(block)))
+}
+
+fn parents_of_child(dag: &Dag, sink: &str, unusable: &str, max: usize) -> String {
+    let unusable: Vec<_> = unusable.split_whitespace().map(hash).collect();
+    names(&dag.select_parents(&hash(sink), |block| !unusable.contains(block), max))
+}
+
+#[test]
+fn both_conditions_of_a_k_cluster() {
+    let reds = |text: &str| names(&dag(params(2), text).ghostdag(&hash("E")).unwrap().mergeset_reds);
+    // Condition 1: the chain blocks c, d and P are in the anticone of X, one more than k allows.
+    assert_eq!(reds("c <- A; d <- c; P <- d; X <- A; E <- P X"), "X");
+    assert_eq!(reds("c <- A; P <- c; X <- A; E <- P X"), "");
+    // Condition 2: only P and b are in the anticone of X, but b has c and d in its own already. P merged b ...
+    assert_eq!(reds("c <- A; d <- c; b <- A; P <- b d; X <- d; E <- P X"), "X");
+    assert_eq!(reds("c <- A; d <- c; b <- c; P <- b d; X <- d; E <- P X"), "");
+    // ... and here E, child of p, merges b itself, which has c and p in its anticone.
+    assert_eq!(reds("c <- A; p <- c; b <- A; X <- c; E <- p X b"), "X");
+    assert_eq!(reds("c <- A; p <- c; b <- c; X <- c; E <- p X b"), "");
+}
+
+#[test]
+fn the_best_block_is_the_usable_one_with_the_greatest_key() {
+    let dag = dag(params(3), "B <- A; C <- A; D <- B C; E <- C; F <- D");
+    assert_eq!(names(&dag.tips()), "E F");
+    assert_eq!(best_without(&dag, ""), "F");
+    assert_eq!(best_without(&dag, "F"), "D");
+    assert_eq!(best_without(&dag, "F D"), "E");
+    assert_eq!(best_without(&dag, "F D E"), "C");
+    assert_eq!(best_without(&dag, "F D E C"), "B");
+    assert_eq!(best_without(&dag, "F D E C B"), "A");
+    assert_eq!(best_without(&dag, "F D E C B A"), "A", "genesis stands");
+}
+
+#[test]
+fn ties_go_by_the_rule() {
+    let vrf = |name: &str, vrf: &str, parents: &[&str]| {
+        let mut facts = facts(hash(name), parents.iter().map(|p| hash(p)).collect(), 1);
+        facts.vrf_hash = hash(vrf);
+        facts
+    };
+    for (tie_rule, expected) in [(TieRule::GreaterHash, "D"), (TieRule::LowerVrfHash, "C")] {
+        let mut batch = lattice_storage::Batch::new();
+        let mut dag = Dag::new(&facts(hash("A"), vec![], 0), DagParams { tie_rule, ..params(3) }, &mut batch);
+        for block in [vrf("B", "low", &["A"]), vrf("C", "low", &["A"]), vrf("D", "lower is lower", &["A"])] {
+            let prepared = dag.check_nothing(&block).unwrap();
+            dag.insert(prepared, &mut batch);
+        }
+        // "low" < "lower...": B and C tie there, and C has the greater hash.
+        assert_eq!(name(&dag.best(|_| true)), expected, "{tie_rule:?}");
+        assert_eq!(name(&dag.virtual_data(&dag.tips()).unwrap().selected_parent), expected);
+    }
+}
+
+#[test]
+fn parents_are_the_sink_and_lighter_tips() {
+    let dag = dag(params(3), "B <- A; C <- A; D <- A; E <- B C");
+    assert_eq!(parents_of_child(&dag, "E", "", 24), "D E");
+    // E cannot carry the chain: the heaviest usable block is D, whose child must not have the heavier E as a parent,
+    // but can have what E merges.
+    assert_eq!(best_without(&dag, "E"), "D");
+    assert_eq!(parents_of_child(&dag, "D", "", 24), "B C D");
+    assert_eq!(parents_of_child(&dag, "D", "C", 24), "B D");
+}
+
+#[test]
+fn the_selected_parent_of_a_child_is_its_sink() {
+    let dag = dag(params(1), "B <- A; C <- A; D <- A; E <- B C; F <- C D; G <- E; H <- F; I <- B");
+    for sink in ["B", "C", "D", "E", "F", "G", "H", "I"] {
+        let parents = dag.select_parents(&hash(sink), |_| true, 24);
+        assert_eq!(name(&dag.virtual_data(&parents).unwrap().selected_parent), sink);
+        assert!(parents.windows(2).all(|pair| pair[0] < pair[1]));
+        for a in &parents {
+            assert!(parents.iter().all(|b| !dag.is_ancestor(a, b)), "{}", names(&parents));
+        }
+    }
+}
+
+#[test]
+fn surplus_parents_are_the_heaviest_and_the_oldest() {
+    // S is the sink; 1 is the oldest tip, 5b the heaviest of the light ones.
+    let dag = dag(params(9), "P <- A; Q <- P; R <- Q; S <- R; 1 <- A; 2 <- A; 3 <- A; 4 <- A; 5a <- A; 5b <- 5a");
+    assert_eq!(parents_of_child(&dag, "S", "", 24), "1 2 3 4 5b S");
+    assert_eq!(parents_of_child(&dag, "S", "", 2), "5b S");
+    assert_eq!(parents_of_child(&dag, "S", "", 3), "1 5b S");
+    assert_eq!(parents_of_child(&dag, "S", "", 4), "1 4 5b S");
+    assert_eq!(parents_of_child(&dag, "S", "", 5), "1 2 4 5b S");
+    assert_eq!(parents_of_child(&dag, "S", "", 1), "S");
+}
+
+#[test]
+fn a_side_chain_over_the_limit_is_merged_piece_by_piece() {
+    let limit = DagParams { mergeset_max: 3, ..params(9) };
+    let mut dag = dag(limit, "P <- A; Q <- P; R <- Q; S <- R; T <- S; U <- T; 1 <- A; 2 <- 1; 3 <- 2; 4 <- 3; 5 <- 4");
+    assert_eq!(parents_of_child(&dag, "U", "", 24), "3 U");
+    extend(&mut dag, "V <- U 3");
+    assert_eq!(parents_of_child(&dag, "V", "", 24), "5 V");
+    // Two tips of two blocks each do not fit together.
+    extend(&mut dag, "W <- V 5; x <- W; y <- x; m <- U; n <- m; o <- U; p <- o");
+    assert_eq!(parents_of_child(&dag, "y", "", 24), "p y");
+}
+
+#[test]
+fn paths_between_chain_blocks() {
+    let dag = dag(params(3), "B <- A; C <- B; D <- C; X <- B; Y <- X D; Z <- X");
+    let path = |from: &str, to: &str| {
+        let ChainPath { removed, added } = dag.chain_path(&hash(from), &hash(to));
+        (names(&removed), names(&added))
+    };
+    let pair = |removed: &str, added: &str| (removed.to_string(), added.to_string());
+    assert_eq!(path("D", "Z"), pair("D C", "X Z"));
+    assert_eq!(path("Z", "Y"), pair("Z X", "C D Y"));
+    assert_eq!(path("A", "Y"), pair("", "B C D Y"));
+    assert_eq!(path("Y", "B"), pair("Y D C", ""));
+    assert_eq!(path("Y", "Y"), pair("", ""));
+    assert_eq!(names(&dag.selected_chain(&hash("Y")).collect::<Vec<_>>()), "Y D C B A");
+    assert_eq!(dag.selected_chain(&hash("unknown")).count(), 0);
+    assert_eq!(dag.selected_parent(&hash("Y")), Some(hash("D")));
+    assert_eq!(dag.selected_parent(&hash("A")), None);
+}
+
+#[test]
+fn merged_blocks_come_in_order_of_their_keys() {
+    // k = 0: everything beside the chain is red, and the reds stand between the blues.
+    let dag = dag(params(1), "B <- A; C <- A; D <- B; E <- D; x <- A; y <- x; z <- C");
+    let data = dag.virtual_data(&dag.tips()).unwrap();
+    let order = dag.consensus_order_of_mergeset(&data);
+    let text: Vec<_> = order
+        .iter()
+        .map(|merged| format!("{}{}", name(&merged.hash), if merged.is_blue { "+" } else { "-" }))
+        .collect();
+    assert_eq!(name(&data.selected_parent), "E");
+    assert_eq!(text.len(), 4);
+    assert_eq!(names(order.iter().map(|merged| &merged.hash)), "C x y z");
+    let blues: Vec<_> = order.iter().filter(|merged| merged.is_blue).map(|merged| merged.hash).collect();
+    assert_eq!(blues, data.mergeset_blues[1..], "{text:?}");
+}
