@@ -1,0 +1,177 @@
+//! f32 functions of one and two operands, over equally long slices.
+
+use super::dual_kernel;
+use crate::math;
+
+/// Functions of one operand. `alpha`, `beta` are the operator's attributes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub(crate) enum Unary {
+    Neg,
+    Abs,
+    Sqrt,
+    Reciprocal,
+    Floor,
+    Ceil,
+    Round,
+    Sign,
+    Relu,
+    Exp,
+    Tanh,
+    Sigmoid,
+    Erf,
+    Log,
+    Softplus,
+    Softsign,
+    Sin,
+    Cos,
+    Tan,
+    Asin,
+    Acos,
+    Atan,
+    Sinh,
+    Cosh,
+    Asinh,
+    Acosh,
+    Atanh,
+    LeakyRelu(f32),
+    Elu(f32),
+    Celu(f32),
+    Selu(f32, f32),
+    ThresholdedRelu(f32),
+    Shrink(f32, f32),
+}
+
+/// Functions of two operands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Binary {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Max,
+    Min,
+    Pow,
+    PRelu,
+    /// Remainder with the sign of the divisor.
+    Mod,
+    /// Remainder with the sign of the dividend.
+    Fmod,
+}
+
+/// The larger operand by explicit comparison; a NaN operand gives NaN; of equal ones the first.
+#[inline(always)]
+pub(crate) fn max(a: f32, b: f32) -> f32 {
+    let m = if a >= b { a } else { b };
+    if a.is_nan() { a } else { m }
+}
+
+/// The smaller operand by explicit comparison; a NaN operand gives NaN; of equal ones the first.
+#[inline(always)]
+pub(crate) fn min(a: f32, b: f32) -> f32 {
+    let m = if a <= b { a } else { b };
+    if a.is_nan() { a } else { m }
+}
+
+/// Remainder with the sign of the divisor, as Python's.
+pub(crate) fn modulo(a: f32, b: f32) -> f32 {
+    let r = libm::fmodf(a, b);
+    if r != 0.0 && (r < 0.0) != (b < 0.0) { r + b } else { r }
+}
+
+#[inline(always)]
+fn celu(x: f32, alpha: f32) -> f32 {
+    if x > 0.0 { x } else { alpha * libm::expm1f(x / alpha) }
+}
+
+#[inline(always)]
+fn shrink(x: f32, lambda: f32, bias: f32) -> f32 {
+    if x < -lambda {
+        x + bias
+    } else if x > lambda {
+        x - bias
+    } else if x.is_nan() {
+        x
+    } else {
+        0.0
+    }
+}
+
+macro_rules! each {
+    ($x:ident, $y:ident, $v:ident => $f:expr) => {
+        for ($v, out) in $x.iter().zip($y.iter_mut()) {
+            let $v = *$v;
+            *out = $f;
+        }
+    };
+}
+
+dual_kernel! {
+    /// `y[i] = f(x[i])`.
+    fn unary(op: Unary, x: &[f32], y: &mut [f32]) {
+        match op {
+            Unary::Neg => each!(x, y, v => -v),
+            Unary::Abs => each!(x, y, v => v.abs()),
+            Unary::Sqrt => each!(x, y, v => v.sqrt()),
+            Unary::Reciprocal => each!(x, y, v => 1.0 / v),
+            Unary::Floor => each!(x, y, v => v.floor()),
+            Unary::Ceil => each!(x, y, v => v.ceil()),
+            Unary::Round => each!(x, y, v => v.round_ties_even()),
+            Unary::Sign => each!(x, y, v => if v > 0.0 { 1.0 } else if v < 0.0 { -1.0 } else if v.is_nan() { v } else { 0.0 }),
+            Unary::Relu => each!(x, y, v => if v > 0.0 { v } else if v.is_nan() { v } else { 0.0 }),
+            Unary::Exp => each!(x, y, v => math::exp(v)),
+            Unary::Tanh => each!(x, y, v => math::tanh(v)),
+            Unary::Sigmoid => each!(x, y, v => math::sigmoid(v)),
+            Unary::Erf => each!(x, y, v => math::erf(v)),
+            Unary::LeakyRelu(alpha) => each!(x, y, v => if v < 0.0 { alpha * v } else { v }),
+            Unary::ThresholdedRelu(alpha) => each!(x, y, v => if v > alpha { v } else if v.is_nan() { v } else { 0.0 }),
+            Unary::Softsign => each!(x, y, v => v / (1.0 + v.abs())),
+            Unary::Shrink(lambda, bias) => each!(x, y, v => shrink(v, lambda, bias)),
+            Unary::Log => each!(x, y, v => math::ln(v)),
+            Unary::Softplus => each!(x, y, v => math::softplus(v)),
+            Unary::Sin => each!(x, y, v => libm::sinf(v)),
+            Unary::Cos => each!(x, y, v => libm::cosf(v)),
+            Unary::Tan => each!(x, y, v => libm::tanf(v)),
+            Unary::Asin => each!(x, y, v => libm::asinf(v)),
+            Unary::Acos => each!(x, y, v => libm::acosf(v)),
+            Unary::Atan => each!(x, y, v => libm::atanf(v)),
+            Unary::Sinh => each!(x, y, v => libm::sinhf(v)),
+            Unary::Cosh => each!(x, y, v => libm::coshf(v)),
+            Unary::Asinh => each!(x, y, v => libm::asinhf(v)),
+            Unary::Acosh => each!(x, y, v => libm::acoshf(v)),
+            Unary::Atanh => each!(x, y, v => libm::atanhf(v)),
+            Unary::Elu(alpha) => each!(x, y, v => if v > 0.0 { v } else { alpha * libm::expm1f(v) }),
+            Unary::Celu(alpha) => each!(x, y, v => celu(v, alpha)),
+            Unary::Selu(alpha, gamma) => {
+                each!(x, y, v => gamma * if v > 0.0 { v } else { alpha * libm::expm1f(v) });
+            }
+        }
+    }
+}
+
+macro_rules! each2 {
+    ($a:ident, $b:ident, $y:ident, $v:ident, $w:ident => $f:expr) => {
+        for (($v, $w), out) in $a.iter().zip($b.iter()).zip($y.iter_mut()) {
+            let ($v, $w) = (*$v, *$w);
+            *out = $f;
+        }
+    };
+}
+
+dual_kernel! {
+    /// `y[i] = f(a[i], b[i])`.
+    fn binary(op: Binary, a: &[f32], b: &[f32], y: &mut [f32]) {
+        match op {
+            Binary::Add => each2!(a, b, y, v, w => v + w),
+            Binary::Sub => each2!(a, b, y, v, w => v - w),
+            Binary::Mul => each2!(a, b, y, v, w => v * w),
+            Binary::Div => each2!(a, b, y, v, w => v / w),
+            Binary::Max => each2!(a, b, y, v, w => max(v, w)),
+            Binary::Min => each2!(a, b, y, v, w => min(v, w)),
+            Binary::PRelu => each2!(a, b, y, v, w => if v < 0.0 { w * v } else { v }),
+            Binary::Pow => each2!(a, b, y, v, w => math::pow(v, w)),
+            Binary::Mod => each2!(a, b, y, v, w => modulo(v, w)),
+            Binary::Fmod => each2!(a, b, y, v, w => libm::fmodf(v, w)),
+        }
+    }
+}

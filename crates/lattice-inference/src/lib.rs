@@ -1,0 +1,38 @@
+//! Deterministic inference: ONNX in, a frozen graph and its id, and an executor whose answers every CPU agrees on.
+//!
+//! The road of a model: [`import_onnx`] turns a file into a [`Graph`] with static shapes (off the consensus path);
+//! [`Graph::encode`] gives the canonical bytes whose keccak256 is the model id; [`Model::load`] packs the weights;
+//! [`Model::run`] executes. Everything is a pure function of bytes: no files, clocks, threads or randomness.
+//!
+//! Numeric class F: f32 by correctly rounded operations in a fixed order. Each output of a matrix product or convolution is
+//! one ascending chain of fused multiply-adds; SIMD lanes lie across outputs only; sums of rows use 16 lanes and a fixed tree;
+//! transcendental functions are our own or libm's, never the platform's. So AVX2, portable Rust and aarch64 give equal bits.
+
+mod cost;
+mod error;
+mod float_mode;
+mod graph;
+mod half;
+mod kernels;
+mod limits;
+mod math;
+mod model;
+pub mod npy;
+mod onnx;
+mod ops;
+mod tensor;
+
+pub use cost::{Cost, Work};
+pub use error::{DecodeError, GraphError, ImportError, LoadError, NpyError, RunError, TensorError};
+pub use graph::{Constant, Graph, Node, TensorType, VERSION as GRAPH_VERSION, ValueInfo};
+pub use kernels::is_accelerated;
+pub use limits::RunLimits;
+pub use model::Model;
+pub use onnx::{ImportOptions, import_onnx, read_onnx_tensor, supported_operators};
+pub use ops::{Attribute, Attributes, OpSpec, all as all_operators};
+pub use tensor::{DType, Data, NAN_F32_BITS, Tensor, element_count};
+
+/// Version of the executor's numeric rules. It changes when any output bit of any graph could change.
+pub fn executor_version() -> &'static str {
+    "lattice-f/1"
+}

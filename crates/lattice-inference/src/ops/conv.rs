@@ -1,0 +1,461 @@
+//! Convolution over one to three spatial dimensions.
+//!
+//! Each output is one chain over the kernel positions in row-major order and, inside, over the channels of its group; padding
+//! enters the chain as +0. That is a matrix product with the patches as columns (im2col), which are packed block by block
+//! and never stored whole.
+
+use super::{Attributes, OpResult, OpSpec, operands, tensor};
+use crate::cost::Work;
+use crate::graph::TensorType;
+use crate::kernels::Isa;
+use crate::kernels::dual_kernel;
+use crate::kernels::gemm::{KC, NR, PackedLeft, Panels, gemm_block};
+use crate::tensor::{DType, Data, Tensor};
+
+/// x [batch, channels, spatial..] and w [outputs, channels / group, kernel..].
+///
+/// Attributes: strides, pads before, pads after, dilations (each a list over the spatial dimensions), group.
+pub(crate) static CONV: OpSpec = OpSpec { code: 0x0601, name: "Conv", infer, work, run };
+
+pub(super) const ALL: &[&OpSpec] = &[&CONV];
+
+/// Columns of patches packed at a time.
+const COLUMNS: usize = 1024;
+
+/// How the kernel moves over the input.
+pub(crate) struct Geometry {
+    pub(crate) strides: Vec<usize>,
+    pub(crate) pads_before: Vec<usize>,
+    pub(crate) pads_after: Vec<usize>,
+    pub(crate) dilations: Vec<usize>,
+    pub(crate) group: usize,
+}
+
+impl Geometry {
+    /// As attributes.
+    pub(crate) fn attributes(&self) -> Attributes {
+        Attributes::none()
+            .sizes(&self.strides)
+            .sizes(&self.pads_before)
+            .sizes(&self.pads_after)
+            .sizes(&self.dilations)
+            .int(self.group as i64)
+    }
+
+    fn read(attributes: &Attributes) -> OpResult<Geometry> {
+        attributes.expect_len(5)?;
+        Ok(Geometry {
+            strides: attributes.read_sizes(0)?,
+            pads_before: attributes.read_sizes(1)?,
+            pads_after: attributes.read_sizes(2)?,
+            dilations: attributes.read_sizes(3)?,
+            group: attributes.read_size(4)?,
+        })
+    }
+}
+
+/// All sizes of a convolution, widened to three spatial dimensions.
+#[derive(Clone, Debug)]
+struct Plan {
+    batch: usize,
+    channels: usize,
+    outputs: usize,
+    group: usize,
+    input: [usize; 3],
+    kernel: [usize; 3],
+    output: [usize; 3],
+    stride: [usize; 3],
+    pad: [usize; 3],
+    dilation: [usize; 3],
+    shape: Vec<usize>,
+}
+
+/// Number of window positions along one dimension.
+pub(crate) fn window_count(
+    size: usize,
+    kernel: usize,
+    stride: usize,
+    dilation: usize,
+    pads: (usize, usize),
+) -> OpResult<usize> {
+    if kernel == 0 || stride == 0 || dilation == 0 {
+        return Err("kernel sizes, strides and dilations must be positive".into());
+    }
+    let overflow = || "window sizes overflow".to_string();
+    let padded = size.checked_add(pads.0).and_then(|s| s.checked_add(pads.1)).ok_or_else(overflow)?;
+    let extent = (kernel - 1).checked_mul(dilation).and_then(|e| e.checked_add(1)).ok_or_else(overflow)?;
+    match padded.checked_sub(extent) {
+        Some(room) => Ok(room / stride + 1),
+        None => Err(format!("a window of {extent} does not fit into {size} with padding {} and {}", pads.0, pads.1)),
+    }
+}
+
+impl Plan {
+    fn new(geometry: &Geometry, x: &[usize], w: &[usize]) -> OpResult<Plan> {
+        let ([batch, channels, spatial @ ..], [outputs, per_group, kernel @ ..]) = (x, w) else {
+            return Err(format!("operands must have rank 3 or more, got {x:?} and {w:?}"));
+        };
+        let rank = spatial.len();
+        let Geometry { strides, pads_before, pads_after, dilations, group } = geometry;
+        if !(1..=3).contains(&rank) || kernel.len() != rank {
+            return Err(format!("input {x:?} and weights {w:?} need the same one to three spatial dimensions"));
+        }
+        if [strides, pads_before, pads_after, dilations].iter().any(|list| list.len() != rank) {
+            return Err(format!("strides, pads and dilations need {rank} entries"));
+        }
+        let group = *group;
+        if group == 0 || channels % group != 0 || outputs % group != 0 || channels / group != *per_group {
+            return Err(format!("{channels} channels in {group} groups do not fit weights {w:?}"));
+        }
+        let mut plan = Plan {
+            batch: *batch,
+            channels: *channels,
+            outputs: *outputs,
+            group,
+            input: [1; 3],
+            kernel: [1; 3],
+            output: [1; 3],
+            stride: [1; 3],
+            pad: [0; 3],
+            dilation: [1; 3],
+            shape: vec![*batch, *outputs],
+        };
+        for i in 0..rank {
+            let at = 3 - rank + i;
+            let pads = (pads_before[i], pads_after[i]);
+            plan.input[at] = spatial[i];
+            plan.kernel[at] = kernel[i];
+            plan.stride[at] = strides[i];
+            plan.pad[at] = pads_before[i];
+            plan.dilation[at] = dilations[i];
+            plan.output[at] = window_count(spatial[i], kernel[i], strides[i], dilations[i], pads)?;
+            plan.shape.push(plan.output[at]);
+        }
+        Ok(plan)
+    }
+
+    /// Channels of a group.
+    fn depth(&self) -> usize {
+        self.channels / self.group
+    }
+
+    /// Length of a chain.
+    fn k(&self) -> usize {
+        self.kernel.iter().product::<usize>() * self.depth()
+    }
+
+    fn positions(&self) -> usize {
+        self.output.iter().product()
+    }
+
+    fn input_positions(&self) -> usize {
+        self.input.iter().product()
+    }
+
+    /// One input channel for each group and a kernel worth a loop: better done without patches.
+    fn is_depthwise(&self) -> bool {
+        self.depth() == 1 && self.outputs / self.group <= 2
+    }
+}
+
+fn infer(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<TensorType>> {
+    let [x, w] = operands(types)?;
+    if x.dtype != w.dtype || !matches!(x.dtype, DType::F32 | DType::F64) {
+        return Err(format!("it is not defined for {} and {}", x.dtype, w.dtype));
+    }
+    let plan = Plan::new(&Geometry::read(attributes)?, &x.shape, &w.shape)?;
+    Ok(vec![TensorType::new(x.dtype, plan.shape)])
+}
+
+fn work(_: &Attributes, types: &[&TensorType], results: &[TensorType]) -> Work {
+    let per_output = types[1].shape[1..].iter().product();
+    // Depthwise and f64 convolutions do not reach the matrix kernels' rate.
+    let slow = if types[0].dtype == DType::F64 { 16 } else if types[1].shape[1] == 1 { 4 } else { 1 };
+    let k = per_output as u64;
+    let padded = types[0].bytes() as u64;
+    Work { scratch_bytes: k * COLUMNS as u64 * 4 + padded, ..Work::macs(&[results[0].elements(), per_output, slow]) }
+}
+
+fn run(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
+    let [x, w] = operands(inputs)?;
+    let plan = Plan::new(&Geometry::read(attributes)?, x.shape(), w.shape())?;
+    let data = match (x.data(), w.data()) {
+        (Data::F32(x), Data::F32(w)) => Data::F32(convolve(&plan, x, &prepare_weights(&plan, w))),
+        (Data::F64(x), Data::F64(w)) => Data::F64(convolve_plain(&plan, x, w)),
+        _ => return Err(format!("it is not defined for {} and {}", x.dtype(), w.dtype())),
+    };
+    Ok(vec![tensor(&plan.shape, data)?])
+}
+
+/// Weights ready for the kernels.
+#[derive(Clone, Debug)]
+enum Weights {
+    /// For each group its outputs as rows, each in chain order.
+    Packed(Vec<PackedLeft>),
+    /// As stored, for depthwise convolutions.
+    Plain(Vec<f32>),
+}
+
+/// A convolution with constant weights, prepared at load.
+#[derive(Clone, Debug)]
+pub(crate) struct Prepared {
+    plan: Plan,
+    weights: Weights,
+}
+
+impl Prepared {
+    /// Prepares f32 weights for inputs of shape `x`.
+    pub(crate) fn new(attributes: &Attributes, x: &[usize], w: &Tensor) -> OpResult<Prepared> {
+        let plan = Plan::new(&Geometry::read(attributes)?, x, w.shape())?;
+        let weights = prepare_weights(&plan, w.as_f32().ok_or("weights must be f32")?);
+        Ok(Prepared { plan, weights })
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        match &self.weights {
+            Weights::Packed(groups) => groups.iter().map(PackedLeft::bytes).sum(),
+            Weights::Plain(w) => w.len() * 4,
+        }
+    }
+
+    /// The convolution of one input.
+    pub(crate) fn run(&self, x: &Tensor) -> OpResult<Tensor> {
+        let values = x.as_f32().ok_or("the input must be f32")?;
+        if values.len() != self.plan.batch * self.plan.channels * self.plan.input_positions() {
+            return Err("the input does not have the shape it was prepared for".into());
+        }
+        tensor(&self.plan.shape, Data::F32(convolve(&self.plan, values, &self.weights)))
+    }
+}
+
+fn prepare_weights(plan: &Plan, w: &[f32]) -> Weights {
+    if plan.is_depthwise() {
+        return Weights::Plain(w.to_vec());
+    }
+    let (rows, k, depth) = (plan.outputs / plan.group, plan.k(), plan.depth());
+    let taps = k / depth.max(1);
+    let pack = |g: usize| {
+        // Stored channel-major; the chain runs over kernel positions first.
+        let mut ordered = vec![0.0; rows * k];
+        for (row, out) in ordered.chunks_exact_mut(k.max(1)).enumerate() {
+            let stored = &w[(g * rows + row) * k..][..k];
+            for (i, out) in out.iter_mut().enumerate() {
+                *out = stored[i % depth * taps + i / depth];
+            }
+        }
+        PackedLeft::new(&ordered, rows, k)
+    };
+    Weights::Packed((0..plan.group).map(pack).collect())
+}
+
+fn convolve(plan: &Plan, x: &[f32], weights: &Weights) -> Vec<f32> {
+    let isa = Isa::detect();
+    let mut y = vec![0.0; plan.batch * plan.outputs * plan.positions()];
+    match weights {
+        Weights::Plain(w) => depthwise(isa, plan, x, w, &mut y),
+        Weights::Packed(groups) => {
+            let (depth, rows) = (plan.depth(), plan.outputs / plan.group);
+            let mut block = Vec::new();
+            for b in 0..plan.batch {
+                for (g, weights) in groups.iter().enumerate() {
+                    let x = &x[(b * plan.channels + g * depth) * plan.input_positions()..][..depth * plan.input_positions()];
+                    let at = (b * plan.outputs + g * rows) * plan.positions();
+                    group_product(isa, plan, x, weights, &mut y[at..at + rows * plan.positions()], &mut block);
+                }
+            }
+        }
+    }
+    y
+}
+
+/// One image and one group: weights [rows, k] times patches [k, positions].
+fn group_product(isa: Isa, plan: &Plan, x: &[f32], weights: &PackedLeft, y: &mut [f32], block: &mut Vec<f32>) {
+    let (k, positions) = (plan.k(), plan.positions());
+    for first in (0..positions).step_by(COLUMNS) {
+        let columns = COLUMNS.min(positions - first);
+        for k0 in (0..k).step_by(KC) {
+            let kc = KC.min(k - k0);
+            block.resize(columns.div_ceil(NR) * kc * NR, 0.0);
+            pack_patches(plan, x, first..first + columns, k0..k0 + kc, block);
+            let right = Panels { data: block, stride: kc * NR };
+            gemm_block(isa, weights, k0, kc, right, &mut y[first..], (columns, positions));
+        }
+    }
+}
+
+/// Packs the patches of some output positions for some steps of the chain, in panels of [`NR`] positions.
+fn pack_patches(
+    plan: &Plan,
+    x: &[f32],
+    positions: core::ops::Range<usize>,
+    steps: core::ops::Range<usize>,
+    out: &mut [f32],
+) {
+    let (depth, plane) = (plan.depth(), plan.input_positions());
+    let [_, kh, kw] = plan.kernel;
+    let kc = steps.len();
+    for (panel, out) in out.chunks_exact_mut(kc * NR).enumerate() {
+        let start = positions.start + panel * NR;
+        let count = NR.min(positions.end - start);
+        for (step, out) in steps.clone().zip(out.as_chunks_mut::<NR>().0) {
+            let (tap, channel) = (step / depth, step % depth);
+            let tap = [tap / (kh * kw), tap / kw % kh, tap % kw];
+            patch_row(plan, &x[channel * plane..][..plane], tap, start, &mut out[..count]);
+            out[count..].fill(0.0);
+        }
+    }
+}
+
+/// The input elements that `out.len()` consecutive output positions see through one kernel tap.
+#[inline]
+fn patch_row(plan: &Plan, x: &[f32], tap: [usize; 3], start: usize, out: &mut [f32]) {
+    let [_, oh, ow] = plan.output;
+    let [id, ih, iw] = plan.input;
+    let mut done = 0;
+    while done < out.len() {
+        let position = start + done;
+        let column = position % ow;
+        let n = (ow - column).min(out.len() - done);
+        let run = &mut out[done..done + n];
+        done += n;
+        // Rows outside the input are padding as a whole; the subtraction wraps far beyond any size when it goes below zero.
+        let d = (position / ow / oh * plan.stride[0] + tap[0] * plan.dilation[0]).wrapping_sub(plan.pad[0]);
+        let h = (position / ow % oh * plan.stride[1] + tap[1] * plan.dilation[1]).wrapping_sub(plan.pad[1]);
+        if d >= id || h >= ih {
+            run.fill(0.0);
+            continue;
+        }
+        let row = &x[(d * ih + h) * iw..][..iw];
+        let w = (column * plan.stride[2] + tap[2] * plan.dilation[2]).wrapping_sub(plan.pad[2]);
+        match row.get(w..w.wrapping_add(n)) {
+            Some(inside) if plan.stride[2] == 1 => run.copy_from_slice(inside),
+            _ => run.iter_mut().enumerate().for_each(|(i, o)| {
+                *o = row.get(w.wrapping_add(i * plan.stride[2])).copied().unwrap_or(0.0);
+            }),
+        }
+    }
+}
+
+/// Each output channel sees one input channel: chains advance tap by tap over whole rows of a padded plane.
+fn depthwise(isa: Isa, plan: &Plan, x: &[f32], w: &[f32], y: &mut [f32]) {
+    let (plane, positions) = (plan.input_positions(), plan.positions());
+    let per_group = plan.outputs / plan.group;
+    let taps = plan.kernel.iter().product::<usize>();
+    let [od, oh, ow] = plan.output;
+    let mut row = vec![0.0; ow];
+    for (index, y) in y.chunks_exact_mut(positions.max(1)).enumerate() {
+        let (b, output) = (index / plan.outputs, index % plan.outputs);
+        let x = &x[(b * plan.channels + output / per_group) * plane..][..plane];
+        let w = &w[output * taps..][..taps];
+        for line in 0..od * oh {
+            let y = &mut y[line * ow..][..ow];
+            for (t, &w) in w.iter().enumerate() {
+                let [_, kh, kw] = plan.kernel;
+                patch_row(plan, x, [t / (kh * kw), t / kw % kh, t % kw], line * ow, &mut row);
+                axpy(isa, w, &row, y);
+            }
+        }
+    }
+}
+
+dual_kernel! {
+    /// One step of `y.len()` chains: `y[i] = fma(w, x[i], y[i])`.
+    fn axpy(w: f32, x: &[f32], y: &mut [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y = w.mul_add(*x, *y);
+        }
+    }
+}
+
+/// The definition, for f64 and as the oracle of the tests.
+fn convolve_plain(plan: &Plan, x: &[f64], w: &[f64]) -> Vec<f64> {
+    naive(plan, x, w, 0.0, |a, b, c| a.mul_add(b, c))
+}
+
+fn naive<T: Copy>(plan: &Plan, x: &[T], w: &[T], zero: T, fma: impl Fn(T, T, T) -> T) -> Vec<T> {
+    let (depth, plane, positions) = (plan.depth(), plan.input_positions(), plan.positions());
+    let taps = plan.kernel.iter().product::<usize>();
+    let [_, kh, kw] = plan.kernel;
+    let [_, oh, ow] = plan.output;
+    let at = |index: usize| {
+        let (image, position) = (index / positions, index % positions);
+        let (b, output) = (image / plan.outputs, image % plan.outputs);
+        let group = output / (plan.outputs / plan.group);
+        let origin = [position / (oh * ow), position / ow % oh, position % ow];
+        let mut acc = zero;
+        for step in 0..taps * depth {
+            let (tap, channel) = (step / depth, step % depth);
+            let tap3 = [tap / (kh * kw), tap / kw % kh, tap % kw];
+            let mut flat = 0;
+            let mut inside = true;
+            for i in 0..3 {
+                let p = (origin[i] * plan.stride[i] + tap3[i] * plan.dilation[i]).wrapping_sub(plan.pad[i]);
+                inside &= p < plan.input[i];
+                flat = flat * plan.input[i] + if inside { p } else { 0 };
+            }
+            let v = if inside { x[(b * plan.channels + group * depth + channel) * plane + flat] } else { zero };
+            acc = fma(w[(output * depth + channel) * taps + tap], v, acc);
+        }
+        acc
+    };
+    (0..plan.batch * plan.outputs * positions).map(at).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(120))]
+        #[test]
+        fn every_path_gives_the_bits_of_the_definition(
+            (batch, group, depth, per_group) in (1usize..3, 1usize..4, 1usize..4, 1usize..9),
+            spatial in proptest::collection::vec((1usize..14, 1usize..5, 1usize..4, 0usize..3, 0usize..3, 1usize..3), 1..=3),
+            seed in any::<u32>(),
+        ) {
+            let pick = |f: fn(&(usize, usize, usize, usize, usize, usize)) -> usize| spatial.iter().map(f).collect::<Vec<_>>();
+            let geometry = Geometry {
+                strides: pick(|s| s.2), pads_before: pick(|s| s.3), pads_after: pick(|s| s.4), dilations: pick(|s| s.5), group,
+            };
+            let mut x_shape = vec![batch, group * depth];
+            x_shape.extend(pick(|s| s.0));
+            let mut w_shape = vec![group * per_group, depth];
+            w_shape.extend(pick(|s| s.1));
+            let Ok(plan) = Plan::new(&geometry, &x_shape, &w_shape) else { return Ok(()) };
+            let mut state = seed;
+            let mut next = || {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                match state >> 24 {
+                    0 => f32::INFINITY,
+                    1 => -0.0,
+                    2 => 1e-41,
+                    _ => (state >> 8) as f32 / 8_388_608.0 - 1.0,
+                }
+            };
+            let x: Vec<f32> = (0..x_shape.iter().product()).map(|_| next()).collect();
+            let w: Vec<f32> = (0..w_shape.iter().product()).map(|_| next()).collect();
+            let bits = |v: Vec<f32>| v.iter().map(|x| if x.is_nan() { 0 } else { x.to_bits() }).collect::<Vec<u32>>();
+            let want = bits(naive(&plan, &x, &w, 0.0, |a: f32, b, c| a.mul_add(b, c)));
+            prop_assert_eq!(bits(convolve(&plan, &x, &prepare_weights(&plan, &w))), want);
+        }
+    }
+
+    #[test]
+    fn wrong_shapes_are_refused() {
+        let geometry = |rank: usize, group| Geometry {
+            strides: vec![1; rank], pads_before: vec![0; rank], pads_after: vec![0; rank], dilations: vec![1; rank], group,
+        };
+        let refused = |g: Geometry, x: &[usize], w: &[usize]| Plan::new(&g, x, w).unwrap_err();
+        assert!(refused(geometry(2, 1), &[1, 3, 4, 4], &[8, 2, 3, 3]).contains("do not fit weights"));
+        assert!(refused(geometry(2, 1), &[1, 3, 2, 4], &[8, 3, 3, 3]).contains("does not fit into 2"));
+        assert!(refused(geometry(2, 2), &[1, 3, 4, 4], &[8, 1, 3, 3]).contains("groups"));
+        assert!(refused(geometry(2, 1), &[1, 3, 4], &[8, 3, 3]).contains("entries"));
+        assert!(refused(geometry(0, 1), &[1, 3], &[8, 3]).contains("spatial"));
+        let mut zero = geometry(1, 1);
+        zero.strides = vec![0];
+        assert!(refused(zero, &[1, 1, 4], &[1, 1, 3]).contains("positive"));
+    }
+}

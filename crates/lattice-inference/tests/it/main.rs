@@ -1,0 +1,6 @@
+//! Integration tests: models from files, hostile bytes, and oracles found through the environment.
+#![allow(clippy::unwrap_used)]
+
+mod magika;
+mod nodes;
+mod support;
