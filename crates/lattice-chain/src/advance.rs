@@ -1,0 +1,388 @@
+//! The sink moves: fork choice, execution of the blocks that join the selected chain, disqualification, reorganisation.
+//!
+//! A block is executed only when it becomes a chain candidate, on the state of its selected parent. A candidate whose
+//! commitments are wrong is *disqualified from chain*, with all that have it as selected parent; fork choice goes on
+//! among the others. The blocks stay in the DAG: their transactions execute when somebody merges them.
+
+use crate::{
+    blocks::{self, BlockReader, BlockStatus},
+    chain::{Chain, Effects, put_sink},
+    error::ChainError,
+};
+use alloy_primitives::{Address, B256};
+use lattice_consensus::{GhostdagData, Merged};
+use lattice_execution::{BlockContext, BlockExecutor, Executed, Occurrence, Payee, artifact_list_cid};
+use lattice_storage::Batch;
+use lattice_types::{CheckedBlock, DagHeader, EvmBlock, cid::MaybeCid};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Layers beyond the window that gather before the base moves, so that flattening is not paid for at every block.
+const FLATTEN_SLACK: u64 = 32;
+
+/// Where the chain stands, and what one input has staged but not yet committed.
+pub struct Fork {
+    /// The tip of the selected chain.
+    pub sink: B256,
+    /// Its EVM block.
+    pub head: Arc<EvmBlock>,
+    /// Chain candidates that failed.
+    pub disqualified: BTreeSet<B256>,
+    /// Blocks on disk and in the cache.
+    pub blocks: BlockReader,
+    /// What executing our own last template gave, by the header's commitment: it need not run twice.
+    pub sealed: Option<(B256, Executed)>,
+    /// Blocks of this input, which are not on disk yet.
+    staged: BTreeMap<B256, Arc<CheckedBlock>>,
+    /// Executed blocks of this input.
+    staged_executed: BTreeMap<B256, Arc<EvmBlock>>,
+}
+
+impl Fork {
+    pub fn new(sink: B256, head: Arc<EvmBlock>, disqualified: BTreeSet<B256>, blocks: BlockReader) -> Self {
+        let (staged, staged_executed) = Default::default();
+        Self { sink, head, disqualified, blocks, sealed: None, staged, staged_executed }
+    }
+
+    /// Makes a block of this input readable before it is on disk.
+    pub fn stage_block(&mut self, block: CheckedBlock) {
+        self.staged.insert(block.hash(), Arc::new(block));
+    }
+
+    /// The batch is on disk: from now on everything can be read from there, or from the cache.
+    pub fn committed(&mut self) {
+        for block in std::mem::take(&mut self.staged).into_values() {
+            self.blocks.cache().put_dag(block);
+        }
+        for block in std::mem::take(&mut self.staged_executed).into_values() {
+            self.blocks.cache().put_executed(block);
+        }
+    }
+
+    pub fn dag_block(&self, hash: &B256) -> Result<Arc<CheckedBlock>, ChainError> {
+        if let Some(block) = self.staged.get(hash) {
+            return Ok(block.clone());
+        }
+        self.blocks.dag_block(hash)?.ok_or_else(|| ChainError::Fault(format!("block {hash} is missing from the store")))
+    }
+
+    pub fn executed(&self, hash: &B256) -> Result<Arc<EvmBlock>, ChainError> {
+        if let Some(block) = self.staged_executed.get(hash) {
+            return Ok(block.clone());
+        }
+        let found = self.blocks.executed(hash)?;
+        found.ok_or_else(|| ChainError::Fault(format!("EVM block of {hash} is missing from the store")))
+    }
+}
+
+/// The mergeset of a chain block: everything that it executes before its own transactions.
+pub struct Merge {
+    /// Blocks in GHOSTDAG order, the selected parent excluded.
+    pub ordered: Vec<Merged>,
+    /// The selected parent.
+    pub selected_parent: B256,
+}
+
+/// One block to execute, as its header or our template describes it.
+pub struct Execution<'a> {
+    pub merge: &'a Merge,
+    pub slot: u64,
+    pub prev_randao: B256,
+    pub proposer: u32,
+    /// Models named by the block's own certificates.
+    pub activations: Vec<B256>,
+}
+
+impl Chain {
+    /// Moves the sink to the best usable block, staging all that changes.
+    pub(crate) fn advance(&mut self, batch: &mut Batch) -> Result<Effects, ChainError> {
+        let mut effects = Effects::default();
+        loop {
+            let (base, disqualified, dag) = (self.layers.base(), &self.fork.disqualified, &self.dag);
+            let usable = |hash: &B256| !disqualified.contains(hash) && dag.is_chain_ancestor(&base, hash);
+            let best = dag.best(usable);
+            if best == self.fork.sink {
+                return Ok(effects);
+            }
+            let path = self.dag.chain_path(&self.fork.sink, &best);
+            if self.execute_path(&path.added, batch, &mut effects)? {
+                self.switch(best, &path.removed, &path.added, batch, &mut effects)?;
+                return Ok(effects);
+            }
+        }
+    }
+
+    /// Executes the blocks of a path that were not executed before. `false`: one was disqualified, choose again.
+    fn execute_path(&mut self, path: &[B256], batch: &mut Batch, effects: &mut Effects) -> Result<bool, ChainError> {
+        for (at, hash) in path.iter().enumerate() {
+            if self.layers.contains(hash) {
+                continue;
+            }
+            let known = self.fork.disqualified.contains(hash);
+            if !known {
+                let Err(reason) = self.execute_candidate(hash, batch)? else { continue };
+                self.disqualify(*hash, reason, batch, effects);
+            }
+            for child in &path[at + 1..] {
+                self.disqualify(
+                    *child,
+                    format!("its selected chain holds {hash}, which is disqualified"),
+                    batch,
+                    effects,
+                );
+            }
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn disqualify(&mut self, hash: B256, reason: String, batch: &mut Batch, effects: &mut Effects) {
+        self.fork.disqualified.insert(hash);
+        blocks::put_status(batch, &hash, BlockStatus::Disqualified);
+        effects.disqualified.push((hash, reason));
+    }
+
+    /// Executes one chain candidate and compares its commitments. The inner error says which one is wrong.
+    fn execute_candidate(&mut self, hash: &B256, batch: &mut Batch) -> Result<Result<(), String>, ChainError> {
+        let block = self.fork.dag_block(hash)?;
+        let header = &block.block().header;
+        let data =
+            self.dag.ghostdag(hash).ok_or_else(|| ChainError::Fault(format!("block {hash} is not in the DAG")))?;
+        let merge = self.merge(&data);
+        let executed = match self.fork.sealed.take() {
+            Some((signed, executed)) if signed == header.signing_hash() => executed,
+            _ => {
+                let execution = Execution {
+                    merge: &merge,
+                    slot: header.slot,
+                    prev_randao: header.prev_randao(),
+                    proposer: header.proposer,
+                    activations: block.block().body.readiness.iter().map(|certificate| certificate.model_id).collect(),
+                };
+                let own = self.payee(header.proposer);
+                let run = |executor: &mut BlockExecutor<'_>| {
+                    for occurrence in occurrences(&block, own) {
+                        executor.execute(occurrence)?;
+                    }
+                    Ok(())
+                };
+                self.execute(&execution, run)?.1
+            }
+        };
+        let commitments = Commitments::of(&executed);
+        let evm = seal_evm(executed.evm, *hash, &merge, header);
+        if let Err(reason) = commitments.compare(header, &evm) {
+            return Ok(Err(reason));
+        }
+        self.layers.insert(*hash, merge.selected_parent, &executed.diff, executed.state, batch)?;
+        blocks::put_status(batch, hash, BlockStatus::Valid);
+        blocks::put_executed(batch, &evm);
+        self.fork.staged_executed.insert(*hash, Arc::new(evm));
+        Ok(Ok(()))
+    }
+
+    /// The mergeset that GHOSTDAG data describes.
+    pub(crate) fn merge(&self, data: &GhostdagData) -> Merge {
+        Merge { ordered: self.dag.consensus_order_of_mergeset(data), selected_parent: data.selected_parent }
+    }
+
+    /// Executes a block: what comes before transactions, the mergeset's transactions, then `own`, then what comes after.
+    pub(crate) fn execute<T>(
+        &self,
+        execution: &Execution<'_>,
+        own: impl FnOnce(&mut BlockExecutor<'_>) -> Result<T, ChainError>,
+    ) -> Result<(T, Executed), ChainError> {
+        let merge = execution.merge;
+        let parent = self.fork.executed(&merge.selected_parent)?;
+        let state = self
+            .layers
+            .state(&merge.selected_parent)
+            .ok_or_else(|| ChainError::Fault(format!("the state of {} is missing", merge.selected_parent)))?;
+        let producer = self.payee(execution.proposer);
+        let mut merged = Vec::with_capacity(merge.ordered.len());
+        let mut activations = Vec::new();
+        let mut blue_producers = vec![producer];
+        for block in &merge.ordered {
+            let checked = self.fork.dag_block(&block.hash)?;
+            // The tips of a red block go to the producer of the chain block.
+            let payee = if block.is_blue { self.payee(checked.block().header.proposer) } else { producer };
+            if block.is_blue {
+                blue_producers.push(payee);
+            }
+            activations.extend(checked.block().body.readiness.iter().map(|certificate| certificate.model_id));
+            merged.push((checked, payee));
+        }
+        activations.extend(&execution.activations);
+        let context = BlockContext {
+            spec: &self.spec,
+            parent: &parent.header,
+            parent_hash: parent.hash(),
+            selected_parent: merge.selected_parent,
+            slot: execution.slot,
+            prev_randao: execution.prev_randao,
+            dag_blocks: merged.len() as u64 + 1,
+            block_hashes: &|number| self.ancestor_hash(&parent, number),
+            activations: &activations,
+            blue_producers: &blue_producers,
+            inference: &self.models.engine(&state),
+        };
+        let mut executor = BlockExecutor::begin(context, &state)?;
+        for (block, payee) in &merged {
+            for occurrence in occurrences(block, *payee) {
+                executor.execute(occurrence)?;
+            }
+        }
+        let own = own(&mut executor)?;
+        Ok((own, executor.finish()?))
+    }
+
+    /// EVM hash of the ancestor of `block` with this number, for BLOCKHASH: at most 256 steps back.
+    fn ancestor_hash(&self, block: &Arc<EvmBlock>, number: u64) -> Option<B256> {
+        let mut block = block.clone();
+        while block.header.number > number {
+            let parent = self.dag.selected_parent(&block.dag_hash)?;
+            block = self.fork.executed(&parent).ok()?;
+        }
+        (block.header.number == number).then(|| block.hash())
+    }
+
+    /// Who earns for a block of this proposer.
+    pub(crate) fn payee(&self, proposer: u32) -> Payee {
+        let address = self.spec.validators.get(proposer as usize).map_or(Address::ZERO, |validator| validator.reward);
+        Payee { validator: proposer, address }
+    }
+
+    /// Makes `sink` the tip of the selected chain.
+    fn switch(
+        &mut self,
+        sink: B256,
+        removed: &[B256],
+        added: &[B256],
+        batch: &mut Batch,
+        effects: &mut Effects,
+    ) -> Result<(), ChainError> {
+        for hash in removed {
+            let block = self.fork.executed(hash)?;
+            blocks::unindex_canonical(batch, &block);
+            effects.removed.push(block);
+        }
+        for hash in added {
+            let block = self.fork.executed(hash)?;
+            blocks::index_canonical(batch, &block);
+            effects.added.push(block);
+        }
+        self.fork.sink = sink;
+        self.fork.head = self.fork.executed(&sink)?;
+        put_sink(batch, &sink);
+        self.flatten(batch)
+    }
+
+    /// Moves the state's flat base forward when more layers than the window (and some slack) lie on top of it.
+    fn flatten(&mut self, batch: &mut Batch) -> Result<(), ChainError> {
+        let base = self.fork.executed(&self.layers.base())?.header.number;
+        let head = self.fork.head.header.number;
+        if head - base <= self.spec.state_window + FLATTEN_SLACK {
+            return Ok(());
+        }
+        let mut hash = self.fork.sink;
+        for _ in 0..self.spec.state_window {
+            hash = self.layers.parent(&hash).ok_or_else(|| ChainError::Fault("a layer has no parent".into()))?;
+        }
+        Ok(self.layers.flatten_to(hash, batch)?)
+    }
+
+    /// Brings the pool up to the new head: what was executed goes, what was orphaned or skipped comes back.
+    pub(crate) fn settle_pool(&mut self, effects: &Effects) -> Result<(), ChainError> {
+        if effects.added.is_empty() {
+            return Ok(());
+        }
+        let state = self.head_state()?;
+        let executed = effects.added.iter().flat_map(|block| block.transactions.iter().map(|tx| tx.sender));
+        self.pool.advance(executed, &state);
+        let orphaned =
+            effects.removed.iter().flat_map(|block| block.transactions.iter().map(|tx| (tx.carrier, tx.index)));
+        let skipped = effects.added.iter().flat_map(|block| block.skipped.iter().map(|tx| (tx.carrier, tx.index)));
+        for (carrier, index) in orphaned.chain(skipped) {
+            let block = self.fork.dag_block(&carrier)?;
+            let at = index as usize;
+            let tx = block.block().body.transactions[at].clone();
+            let tx = lattice_types::RecoveredTx::new_unchecked(tx, block.senders()[at]);
+            // Most come back only to be refused (executed elsewhere, nonce used): that is what admission is for.
+            let _refused = self.pool.admit(tx, &state, &self.spec);
+        }
+        Ok(())
+    }
+}
+
+/// The transactions of a block as they will be executed.
+fn occurrences(block: &CheckedBlock, payee: Payee) -> impl Iterator<Item = Occurrence<'_>> {
+    let txs = block.block().body.transactions.iter().zip(block.senders());
+    txs.enumerate().map(move |(index, (tx, sender))| Occurrence {
+        tx,
+        sender: *sender,
+        carrier: block.hash(),
+        index: index as u32,
+        payee,
+    })
+}
+
+/// What a header commits to besides the EVM block.
+pub struct Commitments {
+    pub model_root: B256,
+    pub inference_root: B256,
+    pub training_root: B256,
+    pub artifact_cid: MaybeCid,
+}
+
+impl Commitments {
+    pub fn of(executed: &Executed) -> Self {
+        Self {
+            model_root: lattice_execution::model_root(&executed.state),
+            inference_root: lattice_execution::inference_root(&executed.state),
+            training_root: lattice_execution::training_root(&executed.state),
+            artifact_cid: artifact_list_cid(&executed.new_artifacts),
+        }
+    }
+
+    fn compare(&self, header: &DagHeader, evm: &EvmBlock) -> Result<(), String> {
+        let pairs = [
+            ("model_root", header.model_root, self.model_root),
+            ("inference_root", header.inference_root, self.inference_root),
+            ("training_root", header.training_root, self.training_root),
+            ("evm_hash", header.evm_hash, evm.hash()),
+        ];
+        for (name, claimed, found) in pairs {
+            if claimed != found {
+                return Err(format!("{name}: the header claims {claimed}, execution gives {found}"));
+            }
+        }
+        if header.artifact_cid != self.artifact_cid {
+            return Err(format!(
+                "artifact_cid: the header claims {:?}, execution gives {:?}",
+                header.artifact_cid.0, self.artifact_cid.0
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Ties an executed EVM block to its DAG block: extraData commits to the DAG header.
+pub fn seal_evm(mut evm: EvmBlock, dag_hash: B256, merge: &Merge, header: &DagHeader) -> EvmBlock {
+    evm.header.extra_data = header.commitment().into();
+    evm.dag_hash = dag_hash;
+    evm.executed = merge.ordered.iter().map(|block| block.hash).chain([dag_hash]).collect();
+    // Execution does not know the hash of the block whose own transactions it runs.
+    for tx in &mut evm.transactions {
+        if tx.carrier.is_zero() {
+            tx.carrier = dag_hash;
+        }
+    }
+    for tx in &mut evm.skipped {
+        if tx.carrier.is_zero() {
+            tx.carrier = dag_hash;
+        }
+    }
+    evm
+}

@@ -1,0 +1,250 @@
+//! The chain itself: its fields, its one entry, and opening it.
+
+use crate::{
+    advance::Fork,
+    blocks::{self, BlockCache, BlockReader, BlockStatus},
+    error::ChainError,
+    intake::Orphans,
+    models::{self, ModelStore},
+    pool::{Pool, PoolIndex},
+    template::Template,
+    view::View,
+};
+use alloy_primitives::B256;
+use lattice_consensus::{BlockFacts, Dag, DagParams, TieRule};
+use lattice_state::{Layers, State, StateDiff};
+use lattice_storage::{Batch, Kv, KvRead, StorageFault, Table};
+use lattice_types::{ChainSpec, CheckedBlock, DagHeader, EvmBlock, ReadinessCertificate, RecoveredTx, bls};
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
+
+/// Meta row that names the sink.
+const SINK: &[u8] = b"sink";
+/// Meta row that names the genesis block, so that a store of another chain is refused.
+const GENESIS: &[u8] = b"genesis";
+
+/// What the chain is told.
+#[derive(Debug)]
+pub enum Input {
+    /// A transaction asks for admission.
+    Transaction(RecoveredTx),
+    /// A block arrived, from a peer or from our own sealing.
+    Block(CheckedBlock),
+    /// Our validator won a slot: build a template.
+    Slot {
+        /// The slot.
+        slot: u64,
+        /// Our index in the registry.
+        proposer: u32,
+        /// The slot's VRF.
+        vrf: bls::Signature,
+    },
+    /// A readiness certificate that blocks may carry.
+    Readiness(ReadinessCertificate),
+}
+
+/// What the shell has to do after an input. All of it is already durable.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// The transaction that was admitted.
+    pub admitted: Option<B256>,
+    /// A block to sign and to hand back as [`Input::Block`].
+    pub seal: Option<Box<Template>>,
+    /// EVM blocks that left the selected chain, newest first.
+    pub removed: Vec<Arc<EvmBlock>>,
+    /// EVM blocks that joined it, oldest first.
+    pub added: Vec<Arc<EvmBlock>>,
+    /// Blocks that were disqualified, with the reason.
+    pub disqualified: Vec<(B256, String)>,
+    /// Orphans whose parents are all known now: hand them in again.
+    pub adopted: Vec<CheckedBlock>,
+}
+
+/// The chain of one node.
+pub struct Chain {
+    pub(crate) spec: Arc<ChainSpec>,
+    pub(crate) kv: Arc<dyn Kv>,
+    pub(crate) dag: Dag,
+    pub(crate) layers: Layers,
+    pub(crate) pool: Pool,
+    pub(crate) orphans: Orphans,
+    pub(crate) models: Arc<ModelStore>,
+    pub(crate) fork: Fork,
+}
+
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chain").field("spec", &self.spec.name).field("sink", &self.fork.sink).finish_non_exhaustive()
+    }
+}
+
+/// What consensus needs of a header.
+pub(crate) fn facts(hash: B256, header: &DagHeader) -> BlockFacts {
+    BlockFacts {
+        hash,
+        parents: header.parents.clone(),
+        slot: header.slot,
+        vrf_hash: header.vrf_hash(),
+        work: 1,
+        blue_score: header.blue_score,
+        blue_work: header.blue_work,
+    }
+}
+
+impl Chain {
+    /// Opens the chain of `spec` in a store; an empty store gets the genesis.
+    ///
+    /// # Errors
+    /// When the store fails, is damaged, or holds another chain.
+    pub fn open(spec: ChainSpec, kv: Arc<dyn Kv>, models: Arc<ModelStore>) -> Result<Self, ChainError> {
+        let (mut evm, state, diff) = lattice_execution::genesis(&spec);
+        let block = spec.genesis_block(
+            evm.hash(),
+            lattice_execution::model_root(&state),
+            lattice_execution::inference_root(&state),
+            lattice_execution::training_root(&state),
+        );
+        let block = CheckedBlock::trusted(block, Vec::new());
+        let genesis = block.hash();
+        evm.dag_hash = genesis;
+        evm.executed = vec![genesis];
+        match kv.get(Table::Meta, GENESIS)? {
+            None => Self::init(&spec, &kv, &block, &evm, &diff)?,
+            Some(found) if found != genesis.as_slice() => {
+                let found = alloy_primitives::hex::encode_prefixed(found);
+                return Err(ChainError::Fault(format!(
+                    "the data directory holds the chain with genesis {found}, expected {genesis} ({}): use another directory, or remove it",
+                    spec.name
+                )));
+            }
+            Some(_) => {}
+        }
+        Self::restore(spec, kv, models, genesis)
+    }
+
+    fn restore(spec: ChainSpec, kv: Arc<dyn Kv>, models: Arc<ModelStore>, genesis: B256) -> Result<Self, ChainError> {
+        let dag = Dag::open(&kv, params(&spec))?
+            .ok_or_else(|| StorageFault::corrupt(Table::Relations, "the DAG is missing"))?;
+        let layers = Layers::open(kv.clone())?;
+        let cache = Arc::new(BlockCache::new());
+        let reader = BlockReader::new(kv.clone(), cache);
+        let sink = kv.get(Table::Meta, SINK)?;
+        let sink = sink.and_then(|sink| B256::try_from(sink.as_slice()).ok()).unwrap_or(genesis);
+        let head = reader
+            .executed(&sink)?
+            .ok_or_else(|| StorageFault::corrupt(Table::Executed, format!("the sink {sink} is missing")))?;
+        let disqualified = read_disqualified(&kv)?;
+        let fork = Fork::new(sink, head, disqualified, reader);
+        Ok(Self { spec: Arc::new(spec), kv, dag, layers, pool: Pool::new(), orphans: Orphans::default(), models, fork })
+    }
+
+    fn init(
+        spec: &ChainSpec,
+        kv: &Arc<dyn Kv>,
+        block: &CheckedBlock,
+        evm: &EvmBlock,
+        diff: &StateDiff,
+    ) -> Result<(), ChainError> {
+        let genesis = block.hash();
+        let mut batch = Batch::new();
+        Dag::new(&facts(genesis, &block.block().header), params(spec), &mut batch);
+        Layers::init(kv.clone(), genesis, diff, &mut batch)?;
+        blocks::put_block(&mut batch, block);
+        blocks::put_status(&mut batch, &genesis, BlockStatus::Valid);
+        blocks::put_executed(&mut batch, evm);
+        blocks::index_canonical(&mut batch, evm);
+        batch.put(Table::Meta, GENESIS, genesis.as_slice());
+        put_sink(&mut batch, &genesis);
+        Ok(kv.write(batch)?)
+    }
+
+    /// Takes one input at time `now_ms` (Unix milliseconds).
+    ///
+    /// # Errors
+    /// See [`ChainError`]. After a fault the chain must be dropped and opened again: memory may be ahead of the disk.
+    pub fn handle(&mut self, now_ms: u64, input: Input) -> Result<Effects, ChainError> {
+        match input {
+            Input::Transaction(tx) => {
+                let state = self.head_state()?;
+                let hash = self.pool.admit(tx, &state, &self.spec)?;
+                Ok(Effects { admitted: Some(hash), ..Effects::default() })
+            }
+            Input::Block(block) => self.take_block(now_ms, block),
+            Input::Slot { slot, proposer, vrf } => self.build_template(slot, proposer, vrf),
+            Input::Readiness(certificate) => {
+                if models::is_pending(&self.head_state()?, &certificate.model_id) {
+                    self.pool.add_certificate(certificate);
+                }
+                Ok(Effects::default())
+            }
+        }
+    }
+
+    /// The chain's parameters.
+    pub const fn spec(&self) -> &Arc<ChainSpec> {
+        &self.spec
+    }
+
+    /// The latest EVM block.
+    pub const fn head(&self) -> &Arc<EvmBlock> {
+        &self.fork.head
+    }
+
+    /// The pool's lookups.
+    pub const fn pool_index(&self) -> &Arc<PoolIndex> {
+        self.pool.index()
+    }
+
+    /// The DAG.
+    pub const fn dag(&self) -> &Dag {
+        &self.dag
+    }
+
+    /// The slot that a block on the current tips needs at least.
+    pub fn next_slot(&self) -> u64 {
+        let slots = self.dag.tips().into_iter().filter_map(|tip| self.dag.slot(&tip));
+        slots.max().unwrap_or(0) + 1
+    }
+
+    /// Whether a block of ours would have something to carry.
+    pub fn has_work(&self) -> Result<bool, ChainError> {
+        let state = self.head_state()?;
+        let base_fee = lattice_execution::base_fee_next(&self.spec, &self.fork.head.header);
+        Ok(self.pool.certificates().next().is_some() || self.pool.has_ready(&state, base_fee))
+    }
+
+    /// What readers see now.
+    pub fn view(&self) -> Result<View, ChainError> {
+        View::new(self)
+    }
+
+    pub(crate) fn head_state(&self) -> Result<State, ChainError> {
+        let sink = self.fork.sink;
+        self.layers.state(&sink).ok_or_else(|| ChainError::Fault(format!("the state of the sink {sink} is missing")))
+    }
+}
+
+pub(crate) fn put_sink(batch: &mut Batch, sink: &B256) {
+    batch.put(Table::Meta, SINK, sink.as_slice());
+}
+
+fn params(spec: &ChainSpec) -> DagParams {
+    DagParams {
+        k: spec.k,
+        parents_max: spec.parents_max,
+        mergeset_max: spec.mergeset_max,
+        tie_rule: TieRule::LowerVrfHash,
+    }
+}
+
+fn read_disqualified(kv: &Arc<dyn Kv>) -> Result<BTreeSet<B256>, ChainError> {
+    let mut found = BTreeSet::new();
+    kv.scan(Table::Status, &[], None, &mut |key, value| {
+        if value == [2]
+            && let Ok(hash) = B256::try_from(key)
+        {
+            found.insert(hash);
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}

@@ -1,0 +1,109 @@
+//! What can go wrong in the chain: the three kinds of the house (invalid, missing, fault) and refused transactions.
+
+use crate::pool::AdmissionError;
+use alloy_primitives::B256;
+use lattice_consensus::InvalidHeader;
+use lattice_execution::{ExecutionError, SimulationError};
+use lattice_state::StateFault;
+use lattice_storage::{StorageFault, artifact::ArtifactError};
+
+/// Why an input was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// The transaction is refused.
+    #[error(transparent)]
+    Refused(#[from] AdmissionError),
+    /// The block breaks a rule in the context of its past.
+    #[error("invalid block: {0}")]
+    InvalidBlock(#[from] InvalidHeader),
+    /// The block's slot lies in the future: hand it in again when its time has come.
+    #[error("the block's slot {slot} begins in {wait_ms} ms")]
+    FutureSlot {
+        /// The block's slot.
+        slot: u64,
+        /// How long until it begins.
+        wait_ms: u64,
+    },
+    /// Parents are unknown; the block waits among the orphans.
+    #[error("{} parents of the block are unknown: fetch them", .0.len())]
+    MissingParents(Vec<B256>),
+    /// An active model's artifact is not held by this node: fetch it from any attester, then go on.
+    #[error("the artifact of active model {0} is missing: fetch it before executing further")]
+    MissingArtifact(B256),
+    /// Disk or program failure: the node must stop.
+    #[error("fault: {0}")]
+    Fault(String),
+}
+
+impl From<StorageFault> for ChainError {
+    fn from(fault: StorageFault) -> Self {
+        Self::Fault(fault.to_string())
+    }
+}
+
+impl From<StateFault> for ChainError {
+    fn from(fault: StateFault) -> Self {
+        Self::Fault(fault.to_string())
+    }
+}
+
+impl From<ExecutionError> for ChainError {
+    fn from(error: ExecutionError) -> Self {
+        match error {
+            ExecutionError::MissingArtifact(model) => Self::MissingArtifact(model),
+            other => Self::Fault(other.to_string()),
+        }
+    }
+}
+
+/// Why a model cannot be loaded, checked or run here.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// Nobody registered it.
+    #[error("model {0} is not registered")]
+    Unknown(B256),
+    /// Its artifact is not held here, or not whole.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// The artifact is not what the registration says.
+    #[error("the artifact of model {model} does not match its registration: {reason}")]
+    Mismatch {
+        /// The model.
+        model: B256,
+        /// What differs.
+        reason: String,
+    },
+    /// The input does not fit the model.
+    #[error("model {model} refuses the input: {reason}")]
+    Run {
+        /// The model.
+        model: B256,
+        /// Why.
+        reason: String,
+    },
+    /// Disk failure.
+    #[error(transparent)]
+    Storage(#[from] StorageFault),
+}
+
+/// Why a read of the chain gives no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// The selected chain has no such block.
+    #[error("block {0} does not exist")]
+    UnknownBlock(u64),
+    /// The block's state is not kept any more.
+    #[error("the state of block {number} is not kept any more: ask for block {kept_from} or later")]
+    StatePruned {
+        /// The block asked for.
+        number: u64,
+        /// The oldest block whose state is kept.
+        kept_from: u64,
+    },
+    /// The call gives no outcome.
+    #[error(transparent)]
+    Simulation(#[from] SimulationError),
+    /// Disk failure.
+    #[error(transparent)]
+    Storage(#[from] StorageFault),
+}

@@ -1,0 +1,83 @@
+//! Blocks come in: checks in context, insertion into the DAG, orphans.
+
+use crate::{
+    blocks,
+    chain::{Chain, Effects, facts},
+    error::ChainError,
+};
+use alloy_primitives::B256;
+use lattice_consensus::{CheckError, MissingParents};
+use lattice_storage::Batch;
+use lattice_types::CheckedBlock;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Orphans kept at the same time; the oldest goes first.
+const ORPHANS_MAX: usize = 512;
+/// How far a producer's clock may be ahead of ours.
+const CLOCK_SKEW_MS: u64 = 500;
+
+/// Blocks that wait for their parents, bounded.
+#[derive(Debug, Default)]
+pub struct Orphans {
+    blocks: BTreeMap<B256, (CheckedBlock, BTreeSet<B256>)>,
+    arrival: VecDeque<B256>,
+}
+
+impl Orphans {
+    fn insert(&mut self, block: CheckedBlock, missing: &[B256]) {
+        let hash = block.hash();
+        if self.blocks.insert(hash, (block, missing.iter().copied().collect())).is_some() {
+            return;
+        }
+        self.arrival.push_back(hash);
+        while self.arrival.len() > ORPHANS_MAX {
+            if let Some(oldest) = self.arrival.pop_front() {
+                self.blocks.remove(&oldest);
+            }
+        }
+    }
+
+    /// Takes out the orphans that waited for `parent` and now lack nothing.
+    fn adopt(&mut self, parent: &B256) -> Vec<CheckedBlock> {
+        let mut whole = Vec::new();
+        for (hash, (_, missing)) in &mut self.blocks {
+            if missing.remove(parent) && missing.is_empty() {
+                whole.push(*hash);
+            }
+        }
+        self.arrival.retain(|hash| !whole.contains(hash));
+        whole.iter().filter_map(|hash| self.blocks.remove(hash)).map(|(block, _)| block).collect()
+    }
+}
+
+impl Chain {
+    /// Inserts a block whose checks in isolation passed, and moves the sink when it should move. A known block is
+    /// nothing new.
+    pub(crate) fn take_block(&mut self, now_ms: u64, block: CheckedBlock) -> Result<Effects, ChainError> {
+        let hash = block.hash();
+        let slot = block.block().header.slot;
+        let begins_ms = (self.spec.genesis_time_s * 1000).saturating_add(slot.saturating_mul(self.spec.slot_ms));
+        if begins_ms > now_ms.saturating_add(CLOCK_SKEW_MS) {
+            return Err(ChainError::FutureSlot { slot, wait_ms: begins_ms - now_ms });
+        }
+        let prepared = match self.dag.check(&facts(hash, &block.block().header)) {
+            Ok(prepared) => prepared,
+            Err(CheckError::Known(_)) => return Ok(Effects::default()),
+            Err(CheckError::Missing(MissingParents { parents })) => {
+                self.orphans.insert(block, &parents);
+                return Err(ChainError::MissingParents(parents));
+            }
+            Err(CheckError::Invalid(error)) => return Err(error.into()),
+        };
+        let mut batch = Batch::new();
+        self.dag.insert(prepared, &mut batch);
+        blocks::put_block(&mut batch, &block);
+        self.fork.stage_block(block);
+        let mut effects = self.advance(&mut batch)?;
+        self.kv.write(batch)?;
+        self.fork.committed();
+        self.settle_pool(&effects)?;
+        effects.adopted = self.orphans.adopt(&hash);
+        Ok(effects)
+    }
+}

@@ -1,0 +1,35 @@
+//! Floor 4: the node's mind.
+//!
+//! [`Chain::handle`] takes one [`Input`] at a time and answers with [`Effects`]. It is synchronous, has one owner and
+//! sees time, randomness, disk and peers only as inputs, so the simulator drives the very code that a node runs. One
+//! input writes at most one atomic batch, and does so before its effects are told; opening the store is the only way
+//! to recover.
+//!
+//! Rooms: [`chain`](Chain) dispatches; `intake` inserts blocks and keeps orphans; `advance` moves the sink: executes,
+//! disqualifies, reorganises; `template` builds our own blocks; `pool` keeps transactions; `blocks` reads and stages
+//! what is stored; `models` loads verified models; [`View`] is what everybody else reads.
+
+mod advance;
+mod backend;
+mod blocks;
+mod chain;
+mod error;
+mod intake;
+mod models;
+mod pool;
+mod template;
+mod view;
+
+pub use backend::{Backend, HeadWatcher, SubmitReply};
+pub use chain::{Chain, Effects, Input};
+pub use error::{ChainError, ModelError, ViewError};
+pub use lattice_execution::{
+    CallOutcome, CallRequest, CallStatus, ExecutionError, GasEstimate, ModelRecord, ModelStatus, SimulationError,
+};
+pub use lattice_inference::ValueInfo;
+pub use lattice_state::{AccountProof, State};
+pub use lattice_storage::{ArtifactStore, StorageFault, artifact::ArtifactError};
+pub use models::{ModelSignature, ModelStore};
+pub use pool::{AdmissionError, PoolIndex};
+pub use template::Template;
+pub use view::{BlockStatus, DagFacts, View};

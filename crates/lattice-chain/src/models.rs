@@ -1,0 +1,202 @@
+//! Models that this node holds: verified, decoded and packed, in a cache bounded by bytes, with a cache of results.
+//!
+//! Artifacts are verified off the consensus path, before the node attests readiness. Execution then finds the packed
+//! model here. A hit and a miss differ in time only: gas comes from the registration.
+
+use crate::error::ModelError;
+use alloy_primitives::{B256, keccak256};
+use lattice_execution::{InferenceEngine, InferenceError, ModelRecord, ModelStatus};
+use lattice_inference::{Cost, Graph, Model, ValueInfo};
+use lattice_state::State;
+use lattice_storage::ArtifactStore;
+use lattice_types::Cid;
+use lru::LruCache;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Arc<[u8]> of packed models kept in memory.
+const MODELS_BYTES_MAX: usize = 2 << 30;
+/// Arc<[u8]> of outputs kept in the result cache.
+const RESULTS_BYTES_MAX: usize = 64 << 20;
+
+/// What a model takes and gives, as its frozen graph says.
+#[derive(Debug, Clone)]
+pub struct ModelSignature {
+    /// Inputs in graph order.
+    pub inputs: Vec<ValueInfo>,
+    /// Outputs in graph order.
+    pub outputs: Vec<ValueInfo>,
+    /// Operators and how often each occurs.
+    pub operators: BTreeMap<String, usize>,
+    /// Static cost.
+    pub cost: Cost,
+}
+
+struct Loaded {
+    model: Model,
+    signature: ModelSignature,
+}
+
+/// An LRU cache with a budget of bytes.
+struct ByBytes<K: std::hash::Hash + Eq, V> {
+    entries: LruCache<K, (V, usize)>,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl<K: std::hash::Hash + Eq, V: Clone> ByBytes<K, V> {
+    fn new(bytes_max: usize) -> Self {
+        Self { entries: LruCache::unbounded(), bytes: 0, bytes_max }
+    }
+
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.entries.get(key).map(|(value, _)| value.clone())
+    }
+
+    fn put(&mut self, key: K, value: V, bytes: usize) {
+        if let Some((_, old)) = self.entries.put(key, (value, bytes)) {
+            self.bytes -= old;
+        }
+        self.bytes += bytes;
+        // The newest entry stays even when it alone exceeds the budget: it is about to be used.
+        while self.bytes > self.bytes_max && self.entries.len() > 1 {
+            if let Some((_, (_, freed))) = self.entries.pop_lru() {
+                self.bytes -= freed;
+            }
+        }
+    }
+}
+
+/// Outputs by model and hash of the input.
+type Results = ByBytes<(B256, B256), Arc<[u8]>>;
+
+/// The models this node can run.
+pub struct ModelStore {
+    artifacts: Arc<ArtifactStore>,
+    models: Mutex<ByBytes<B256, Arc<Loaded>>>,
+    results: Mutex<Results>,
+}
+
+impl std::fmt::Debug for ModelStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ModelStore").finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic while holding a cache leaves it usable: entries are replaced whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ModelStore {
+    /// A store over the artifacts on this machine.
+    pub fn new(artifacts: Arc<ArtifactStore>) -> Self {
+        Self {
+            artifacts,
+            models: Mutex::new(ByBytes::new(MODELS_BYTES_MAX)),
+            results: Mutex::new(ByBytes::new(RESULTS_BYTES_MAX)),
+        }
+    }
+
+    /// The artifacts on this machine.
+    pub fn artifacts(&self) -> &Arc<ArtifactStore> {
+        &self.artifacts
+    }
+
+    /// Checks that the artifact is here, whole, and exactly what `record` claims (id, gas, input and output sizes), and
+    /// warms the cache. A validator attests readiness only after this.
+    pub fn verify(&self, model_id: &B256, record: &ModelRecord) -> Result<(), ModelError> {
+        let loaded = self.load(model_id, &record.artifact)?;
+        let model = &loaded.model;
+        let claims = [
+            ("gas", record.gas, loaded.signature.cost.gas()),
+            ("input bytes", record.input_bytes, model.input_bytes() as u64),
+            ("output bytes", record.output_bytes, model.output_bytes() as u64),
+        ];
+        for (what, claimed, found) in claims {
+            if claimed != found {
+                let reason = format!("{what}: registered as {claimed}, the graph says {found}");
+                return Err(ModelError::Mismatch { model: *model_id, reason });
+            }
+        }
+        Ok(())
+    }
+
+    /// Inputs, outputs, operators and cost of a model.
+    pub fn signature(&self, model_id: &B256, artifact: &Cid) -> Result<ModelSignature, ModelError> {
+        Ok(self.load(model_id, artifact)?.signature.clone())
+    }
+
+    /// Runs a model on raw little-endian tensors.
+    pub fn run_model(&self, model_id: &B256, artifact: &Cid, input: &[u8]) -> Result<Arc<[u8]>, ModelError> {
+        let key = (*model_id, keccak256(input));
+        if let Some(output) = lock(&self.results).get(&key) {
+            return Ok(output);
+        }
+        let loaded = self.load(model_id, artifact)?;
+        let output = loaded
+            .model
+            .run_bytes(input)
+            .map_err(|error| ModelError::Run { model: *model_id, reason: error.to_string() })?;
+        let output: Arc<[u8]> = output.into();
+        lock(&self.results).put(key, output.clone(), output.len() + 64);
+        Ok(output)
+    }
+
+    fn load(&self, model_id: &B256, artifact: &Cid) -> Result<Arc<Loaded>, ModelError> {
+        if let Some(loaded) = lock(&self.models).get(model_id) {
+            return Ok(loaded);
+        }
+        let bytes = self.artifacts.read(artifact)?;
+        let mismatch = |reason: String| ModelError::Mismatch { model: *model_id, reason };
+        let found = keccak256(&bytes);
+        if found != *model_id {
+            return Err(mismatch(format!("its hash is {found}")));
+        }
+        let graph = Graph::decode(&bytes).map_err(|error| mismatch(error.to_string()))?;
+        let signature = ModelSignature {
+            inputs: graph.inputs().to_vec(),
+            outputs: graph.outputs().to_vec(),
+            operators: graph.operators().into_iter().map(|(name, n)| (name.to_string(), n)).collect(),
+            cost: graph.cost(),
+        };
+        let model = Model::load(graph).map_err(|error| mismatch(error.to_string()))?;
+        let bytes = model.bytes();
+        let loaded = Arc::new(Loaded { model, signature });
+        lock(&self.models).put(*model_id, loaded.clone(), bytes);
+        Ok(loaded)
+    }
+}
+
+/// The models of one state, as execution on that state sees them.
+pub struct Engine<'a> {
+    models: &'a ModelStore,
+    state: &'a State,
+}
+
+impl ModelStore {
+    /// The engine for execution on a state. An active model was registered in an earlier block, so the parent's state
+    /// names its artifact.
+    pub(crate) const fn engine<'a>(&'a self, state: &'a State) -> Engine<'a> {
+        Engine { models: self, state }
+    }
+}
+
+impl InferenceEngine for Engine<'_> {
+    fn run(&self, model_id: &B256, input: &[u8]) -> Result<Arc<[u8]>, InferenceError> {
+        let missing = InferenceError::Missing(*model_id);
+        let Some(record) = ModelRecord::read(self.state, model_id) else { return Err(missing) };
+        self.models.run_model(model_id, &record.artifact, input).map_err(|error| match error {
+            ModelError::Run { reason, .. } => InferenceError::Refused(reason),
+            // An active model's artifact was verified by two thirds of the stake: what is wrong is our copy.
+            _ => missing,
+        })
+    }
+}
+
+/// Whether a model waits for a readiness certificate.
+pub fn is_pending(state: &State, model_id: &B256) -> bool {
+    ModelRecord::read(state, model_id).is_some_and(|record| record.status == ModelStatus::Pending)
+}

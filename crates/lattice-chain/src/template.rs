@@ -1,0 +1,143 @@
+//! Our own blocks: parents, mergeset, picks from the pool, executed on the sink's state, roots into the header.
+//!
+//! The shell signs the template and hands it back as an ordinary block. What execution gave is kept by the header's
+//! signing hash, so the block need not run a second time.
+
+use crate::{
+    advance::{Commitments, Execution, seal_evm},
+    chain::{Chain, Effects},
+    error::ChainError,
+};
+use alloy_consensus::Transaction;
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Address, B256};
+use lattice_execution::{BlockExecutor, Occurrence, Outcome};
+use lattice_types::{
+    CheckedBlock, DagBlock, DagBody, DagHeader, ReadinessCertificate, RecoveredTx, TxEnvelope, bls, limits,
+};
+use std::sync::Arc;
+
+/// An unsigned block.
+#[derive(Debug, Clone)]
+pub struct Template {
+    block: DagBlock,
+    senders: Vec<Address>,
+}
+
+impl Template {
+    /// The unsigned header.
+    pub const fn header(&self) -> &DagHeader {
+        &self.block.header
+    }
+
+    /// Signs the block: it can be handed to [`Chain::handle`](crate::Chain::handle) and to peers.
+    pub fn seal(mut self, key: &bls::SecretKey, chain_id: u64) -> CheckedBlock {
+        self.block.header.sign(key, chain_id);
+        CheckedBlock::trusted(self.block, self.senders)
+    }
+}
+
+/// Picks from the pool, with what they add up to.
+#[derive(Default)]
+struct Picks {
+    transactions: Vec<TxEnvelope>,
+    senders: Vec<Address>,
+    bytes: usize,
+    gas: u64,
+    unfit: Vec<Arc<RecoveredTx>>,
+}
+
+impl Chain {
+    /// Builds a block for a slot that our validator won.
+    pub(crate) fn build_template(
+        &mut self,
+        slot: u64,
+        proposer: u32,
+        vrf: bls::Signature,
+    ) -> Result<Effects, ChainError> {
+        let state = self.head_state()?;
+        // Lighter tips are merged whatever their status: a disqualified block's transactions are nobody's fault.
+        let parents = self.dag.select_parents(&self.fork.sink, |_| true, self.spec.parents_max);
+        let data = self.dag.virtual_data(&parents).map_err(|error| ChainError::Fault(error.to_string()))?;
+        let merge = self.merge(&data);
+        let readiness: Vec<ReadinessCertificate> =
+            self.pool.certificates().take(limits::READINESS_PER_BLOCK_MAX).cloned().collect();
+        let mut header = DagHeader {
+            parents,
+            slot,
+            proposer,
+            vrf,
+            blue_score: data.blue_score,
+            blue_work: data.blue_work,
+            body_root: B256::ZERO,
+            evm_hash: B256::ZERO,
+            model_root: B256::ZERO,
+            inference_root: B256::ZERO,
+            training_root: B256::ZERO,
+            artifact_cid: Default::default(),
+            signature: bls::Signature::ZERO,
+        };
+        let execution = Execution {
+            merge: &merge,
+            slot,
+            prev_randao: header.prev_randao(),
+            proposer,
+            activations: readiness.iter().map(|certificate| certificate.model_id).collect(),
+        };
+        let (picks, mut executed) = self.execute(&execution, |executor| self.pick(executor, proposer, &state))?;
+        // What we tried and left out is no part of the block.
+        executed.evm.skipped.retain(|tx| !tx.carrier.is_zero());
+        let commitments = Commitments::of(&executed);
+        let body = DagBody { transactions: picks.transactions, readiness };
+        header.body_root = body.root();
+        header.model_root = commitments.model_root;
+        header.inference_root = commitments.inference_root;
+        header.training_root = commitments.training_root;
+        header.artifact_cid = commitments.artifact_cid;
+        // The EVM hash covers the header's commitment, which leaves the EVM hash out.
+        header.evm_hash = seal_evm(executed.evm.clone(), B256::ZERO, &merge, &header).hash();
+        self.fork.sealed = Some((header.signing_hash(), executed));
+        self.pool.drop_unfit(&picks.unfit, &state);
+        let template = Template { block: DagBlock { header, body }, senders: picks.senders };
+        Ok(Effects { seal: Some(Box::new(template)), ..Effects::default() })
+    }
+
+    /// Fills the block with the best transactions that fit and execute.
+    fn pick(
+        &self,
+        executor: &mut BlockExecutor<'_>,
+        proposer: u32,
+        state: &lattice_state::State,
+    ) -> Result<Picks, ChainError> {
+        let mut picks = Picks::default();
+        let payee = self.payee(proposer);
+        let mut ready = self.pool.ready(state, executor.base_fee());
+        while let Some(tx) = ready.pop() {
+            let bytes = tx.inner().encode_2718_len();
+            let fits = picks.bytes + bytes <= limits::BLOCK_TX_BYTES_MAX
+                && picks.gas.saturating_add(tx.gas_limit()) <= self.spec.gas_limit;
+            if !fits {
+                continue; // A smaller transaction of another sender may still fit.
+            }
+            let occurrence = Occurrence {
+                tx: tx.inner(),
+                sender: tx.signer(),
+                carrier: B256::ZERO,
+                index: picks.transactions.len() as u32,
+                payee,
+            };
+            match executor.execute(occurrence)? {
+                Outcome::Included { .. } => {
+                    picks.transactions.push(tx.inner().clone());
+                    picks.senders.push(tx.signer());
+                    picks.bytes += bytes;
+                    picks.gas += tx.gas_limit();
+                    ready.accept(tx);
+                }
+                // A transaction of the mergeset may have used its nonce or its money: it does not fit here.
+                Outcome::Skipped(_) => picks.unfit.push(tx.clone()),
+            }
+        }
+        Ok(picks)
+    }
+}

@@ -1,0 +1,301 @@
+//! What readers see: a snapshot of the store and the head, taken together. Reading never waits for the chain's thread.
+
+use crate::{
+    blocks::BlockReader,
+    chain::Chain,
+    error::{ChainError, ModelError, ViewError},
+    models::{ModelSignature, ModelStore},
+};
+use alloy_primitives::B256;
+use lattice_consensus::GhostdagData;
+use lattice_execution::{
+    CallOutcome, CallRequest, GasEstimate, ModelRecord, SimulationContext, SimulationError, simulate,
+};
+use lattice_state::State;
+use lattice_storage::{KvRead, StorageFault, Table};
+use lattice_types::{ChainSpec, CheckedBlock, DagHeader, EvmBlock, IncludedTx, TxEnvelope};
+use std::{collections::BTreeSet, sync::Arc};
+
+pub use crate::blocks::BlockStatus;
+
+/// A consistent view of the chain at one moment.
+pub struct View {
+    spec: Arc<ChainSpec>,
+    kv: Arc<dyn KvRead>,
+    blocks: BlockReader,
+    head: Arc<EvmBlock>,
+    tips: Vec<B256>,
+    /// States of the newest chain blocks, newest first: the head's number is the first one's.
+    states: Vec<State>,
+    models: Arc<ModelStore>,
+}
+
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("head", &self.head.header.number).finish_non_exhaustive()
+    }
+}
+
+/// What is known of a DAG block.
+#[derive(Debug, Clone)]
+pub struct DagFacts {
+    /// Its hash.
+    pub hash: B256,
+    /// Its header.
+    pub header: DagHeader,
+    /// Its selected parent; `None` for the genesis.
+    pub selected_parent: Option<B256>,
+    /// Blue blocks of its mergeset, the selected parent first.
+    pub mergeset_blues: Vec<B256>,
+    /// Red blocks of its mergeset.
+    pub mergeset_reds: Vec<B256>,
+    /// Whether its commitments held.
+    pub status: BlockStatus,
+    /// Number of its EVM block, when it lies on the selected chain.
+    pub evm_number: Option<u64>,
+    /// Transactions in its body.
+    pub tx_count: usize,
+}
+
+impl View {
+    pub(crate) fn new(chain: &Chain) -> Result<Self, ChainError> {
+        let kv = chain.kv.snapshot();
+        let mut states = Vec::new();
+        let mut next = Some(chain.fork.sink);
+        while let Some(hash) = next
+            && let Some(state) = chain.layers.state(&hash)
+            && states.len() as u64 <= chain.spec.state_window
+        {
+            states.push(state);
+            next = chain.layers.parent(&hash);
+        }
+        Ok(Self {
+            spec: chain.spec.clone(),
+            blocks: BlockReader::new(kv.clone(), chain.fork.blocks.cache().clone()),
+            kv,
+            head: chain.fork.head.clone(),
+            tips: chain.dag.tips(),
+            states,
+            models: chain.models.clone(),
+        })
+    }
+
+    /// The chain's specification.
+    pub fn spec(&self) -> &ChainSpec {
+        &self.spec
+    }
+
+    /// The latest EVM block.
+    pub const fn head(&self) -> &Arc<EvmBlock> {
+        &self.head
+    }
+
+    /// Number of the newest justified block. No votes are cast yet, so only the genesis is.
+    pub const fn safe_number(&self) -> u64 {
+        0
+    }
+
+    /// Number of the newest finalised block. No votes are cast yet, so only the genesis is.
+    pub const fn finalized_number(&self) -> u64 {
+        0
+    }
+
+    /// The EVM block at a height of the selected chain.
+    pub fn block_by_number(&self, number: u64) -> Result<Option<Arc<EvmBlock>>, StorageFault> {
+        if number == self.head.header.number {
+            return Ok(Some(self.head.clone()));
+        }
+        self.chain_block(self.blocks.canonical_by_number(number)?)
+    }
+
+    /// The EVM block of the selected chain with this hash.
+    pub fn block_by_hash(&self, evm_hash: &B256) -> Result<Option<Arc<EvmBlock>>, StorageFault> {
+        self.chain_block(self.blocks.canonical_by_hash(evm_hash)?)
+    }
+
+    /// The EVM block that the execution of a DAG block gave, on the selected chain or off it.
+    pub fn block_by_dag_hash(&self, dag_hash: &B256) -> Result<Option<Arc<EvmBlock>>, StorageFault> {
+        self.blocks.executed(dag_hash)
+    }
+
+    fn chain_block(&self, dag_hash: Option<B256>) -> Result<Option<Arc<EvmBlock>>, StorageFault> {
+        dag_hash.map_or(Ok(None), |hash| self.blocks.executed(&hash))
+    }
+
+    /// The block that executed a transaction, and its index there.
+    pub fn transaction(&self, tx_hash: &B256) -> Result<Option<(Arc<EvmBlock>, usize)>, StorageFault> {
+        let Some((dag_hash, index)) = self.blocks.transaction(tx_hash)? else { return Ok(None) };
+        Ok(self.blocks.executed(&dag_hash)?.map(|block| (block, index)))
+    }
+
+    /// The transaction itself, from the DAG block that carried it.
+    pub fn envelope(&self, tx: &IncludedTx) -> Result<TxEnvelope, StorageFault> {
+        let carrier = self.carrier(&tx.carrier)?;
+        let envelope = carrier.block().body.transactions.get(tx.index as usize);
+        envelope
+            .cloned()
+            .ok_or_else(|| StorageFault::corrupt(Table::Bodies, format!("transaction {} is missing", tx.hash)))
+    }
+
+    /// All transactions of an EVM block, in order.
+    pub fn envelopes(&self, block: &EvmBlock) -> Result<Vec<TxEnvelope>, StorageFault> {
+        block.transactions.iter().map(|tx| self.envelope(tx)).collect()
+    }
+
+    fn carrier(&self, hash: &B256) -> Result<Arc<CheckedBlock>, StorageFault> {
+        let block = self.blocks.dag_block(hash)?;
+        block.ok_or_else(|| StorageFault::corrupt(Table::Bodies, format!("block {hash} is missing")))
+    }
+
+    /// The state after a block of the selected chain; `None` when it is not kept any more.
+    pub fn state_at(&self, number: u64) -> Option<State> {
+        let back = self.head.header.number.checked_sub(number)?;
+        self.states.get(usize::try_from(back).ok()?).cloned()
+    }
+
+    /// The state after the latest block.
+    pub fn head_state(&self) -> &State {
+        self.states.first().expect("the head's state is always kept")
+    }
+
+    /// A DAG block.
+    pub fn dag_block(&self, dag_hash: &B256) -> Result<Option<Arc<CheckedBlock>>, StorageFault> {
+        self.blocks.dag_block(dag_hash)
+    }
+
+    /// What is known of a DAG block.
+    pub fn dag_facts(&self, dag_hash: &B256) -> Result<Option<DagFacts>, StorageFault> {
+        let (Some(block), Some(data)) = (self.blocks.dag_block(dag_hash)?, GhostdagData::load(&*self.kv, dag_hash)?)
+        else {
+            return Ok(None);
+        };
+        let executed = self.blocks.executed(dag_hash)?;
+        let evm_number = match executed.map(|block| block.header.number) {
+            Some(number) if self.blocks.canonical_by_number(number)? == Some(*dag_hash) => Some(number),
+            _ => None,
+        };
+        let GhostdagData { selected_parent, mergeset_blues, mergeset_reds, .. } = data;
+        let header = block.block().header.clone();
+        Ok(Some(DagFacts {
+            hash: *dag_hash,
+            selected_parent: (!header.parents.is_empty()).then_some(selected_parent),
+            header,
+            mergeset_blues,
+            mergeset_reds,
+            status: self.blocks.status(dag_hash)?,
+            evm_number,
+            tx_count: block.block().body.transactions.len(),
+        }))
+    }
+
+    /// Blocks without children.
+    pub fn tips(&self) -> &[B256] {
+        &self.tips
+    }
+
+    /// The tip of the selected chain.
+    pub fn sink(&self) -> B256 {
+        self.head.dag_hash
+    }
+
+    /// The newest DAG blocks by blue score, newest first.
+    pub fn recent_dag(&self, limit: usize) -> Result<Vec<DagFacts>, StorageFault> {
+        let mut found = Vec::new();
+        let mut seen: BTreeSet<B256> = self.tips.iter().copied().collect();
+        let mut queue = BTreeSet::new();
+        for tip in &self.tips {
+            queue.extend(self.blocks.header(tip)?.map(|header| (header.blue_score, header.slot, *tip)));
+        }
+        while found.len() < limit
+            && let Some((_, _, hash)) = queue.pop_last()
+        {
+            let Some(facts) = self.dag_facts(&hash)? else { continue };
+            for parent in &facts.header.parents {
+                if seen.insert(*parent) {
+                    queue.extend(self.blocks.header(parent)?.map(|header| (header.blue_score, header.slot, *parent)));
+                }
+            }
+            found.push(facts);
+        }
+        Ok(found)
+    }
+
+    /// Number of the oldest block whose state is kept.
+    pub fn oldest_state(&self) -> u64 {
+        self.head.header.number + 1 - self.states.len() as u64
+    }
+
+    /// Runs `body` with the context of the block at `number`.
+    fn simulate<T>(
+        &self,
+        number: u64,
+        body: impl FnOnce(&SimulationContext<'_>, &State) -> Result<T, SimulationError>,
+    ) -> Result<T, ViewError> {
+        let block = self.block_by_number(number)?.ok_or(ViewError::UnknownBlock(number))?;
+        let kept_from = self.oldest_state();
+        let state = self.state_at(number).ok_or(ViewError::StatePruned { number, kept_from })?;
+        let hashes = |wanted: u64| self.block_by_number(wanted).ok().flatten().map(|block| block.hash());
+        let context = SimulationContext {
+            spec: &self.spec,
+            header: &block.header,
+            block_hashes: &hashes,
+            inference: &self.models.engine(&state),
+        };
+        Ok(body(&context, &state)?)
+    }
+
+    /// eth_call on the state after a block.
+    pub fn call(&self, number: u64, request: &CallRequest) -> Result<CallOutcome, ViewError> {
+        self.simulate(number, |context, state| simulate::call(context, state, request))
+    }
+
+    /// eth_estimateGas on the state after a block.
+    pub fn estimate_gas(&self, number: u64, request: &CallRequest) -> Result<GasEstimate, ViewError> {
+        self.simulate(number, |context, state| simulate::estimate_gas(context, state, request))
+    }
+
+    /// eth_createAccessList on the state after a block.
+    pub fn create_access_list(
+        &self,
+        number: u64,
+        request: &CallRequest,
+    ) -> Result<simulate::AccessListOutcome, ViewError> {
+        self.simulate(number, |context, state| simulate::create_access_list(context, state, request))
+    }
+
+    /// Registered models in order of registration: how many there are, and those from `offset` on.
+    pub fn models(&self, offset: u64, limit: u64) -> (u64, Vec<(B256, ModelRecord)>) {
+        let total = lattice_execution::model_count(self.head_state());
+        let ids = lattice_execution::models(self.head_state(), offset, limit);
+        (total, ids.into_iter().filter_map(|id| self.model(&id).map(|record| (id, record))).collect())
+    }
+
+    /// One model's record.
+    pub fn model(&self, model_id: &B256) -> Option<ModelRecord> {
+        ModelRecord::read(self.head_state(), model_id)
+    }
+
+    fn known_model(&self, model_id: &B256) -> Result<ModelRecord, ModelError> {
+        self.model(model_id).ok_or(ModelError::Unknown(*model_id))
+    }
+
+    /// Inputs, outputs, operators and cost of a model, from the artifact on this machine; `None` when it is not here.
+    pub fn model_graph(&self, model_id: &B256) -> Result<Option<ModelSignature>, ModelError> {
+        let record = self.known_model(model_id)?;
+        if !self.models.artifacts().missing(&record.artifact)?.is_empty() {
+            return Ok(None);
+        }
+        self.models.signature(model_id, &record.artifact).map(Some)
+    }
+
+    /// The recorded output hash of a model for an input.
+    pub fn inference_record(&self, model_id: &B256, input_hash: &B256) -> Option<B256> {
+        lattice_execution::inference_record(self.head_state(), model_id, input_hash)
+    }
+
+    /// Runs a model here, without any transaction: to read, or to check a recorded result by replay.
+    pub fn run_model(&self, model_id: &B256, input: &[u8]) -> Result<Arc<[u8]>, ModelError> {
+        let record = self.known_model(model_id)?;
+        self.models.run_model(model_id, &record.artifact, input)
+    }
+}

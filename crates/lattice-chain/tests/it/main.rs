@@ -1,0 +1,12 @@
+//! Scenarios of a chain: wide DAGs made by several producers that see different things, and what the chain makes of them.
+#![allow(clippy::unwrap_used)]
+
+mod net;
+
+mod crash;
+mod disqualified;
+mod merge;
+mod models;
+mod pool;
+mod reorg;
+mod restart;

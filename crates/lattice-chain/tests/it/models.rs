@@ -1,0 +1,158 @@
+//! A model's way: deployed, attested, active, run.
+
+use crate::net::{Node, VALIDATORS, key, nodes, signer, spec};
+use alloy_primitives::{B256, Bytes, keccak256};
+use lattice_chain::{ChainError, Input, ModelError, ModelStatus};
+use lattice_inference::{ImportOptions, import_onnx};
+use lattice_types::{
+    InvalidTx, ReadinessCertificate, RecoveredTx, TxEnvelope, bls, readiness, recover,
+    spec::DEV_CHAIN_ID,
+    tx::{AiKind, Inference, InferencePayload, ModelDeploy, ModelDeployPayload, TxAi},
+};
+
+const DIGITS: &[u8] = include_bytes!("../../../../models/digits.onnx");
+
+/// The bundled model as registered: its artifact lies in the node's store.
+fn put_digits(node: &Node) -> ModelDeployPayload {
+    let graph = import_onnx(DIGITS, &ImportOptions::default()).unwrap();
+    let bytes = graph.encode();
+    let (artifact, _) = node.models.artifacts().put(&bytes).unwrap();
+    ModelDeployPayload {
+        model_id: graph.model_id(),
+        artifact,
+        artifact_bytes: bytes.len() as u64,
+        gas: graph.cost().gas(),
+        input_bytes: graph.input_bytes() as u64,
+        output_bytes: graph.output_bytes() as u64,
+        name: "digits".into(),
+    }
+}
+
+fn ai<K: AiKind>(nonce: u64, payload: &K::Payload) -> TxEnvelope
+where
+    TxEnvelope: From<alloy_consensus::Signed<TxAi<K>>>,
+{
+    let tx = TxAi::<K> {
+        chain_id: DEV_CHAIN_ID,
+        nonce,
+        max_priority_fee_per_gas: 1_000_000_000,
+        max_fee_per_gas: 100_000_000_000,
+        gas_limit: 5_000_000,
+        ai_gas_limit: 4_000_000,
+        payload: TxAi::<K>::encode_payload(payload),
+        ..Default::default()
+    };
+    signer(0).sign(tx).into()
+}
+
+/// A certificate by the first `signers` validators.
+fn certificate(model_id: B256, signers: u32) -> ReadinessCertificate {
+    let signatures: Vec<_> = (0..signers).map(|v| readiness::sign(&key(v), DEV_CHAIN_ID, &model_id)).collect();
+    ReadinessCertificate { model_id, signers: (0..signers).collect(), signature: bls::aggregate(&signatures).unwrap() }
+}
+
+fn status(node: &Node, model_id: &B256) -> Option<ModelStatus> {
+    node.chain.view().unwrap().model(model_id).map(|record| record.status)
+}
+
+#[test]
+fn pending_until_certified_then_the_same_answer_everywhere() {
+    let mut nodes = nodes(2);
+    let payload = put_digits(&nodes[0]);
+    put_digits(&nodes[1]);
+    let id = payload.model_id;
+    let deploy = nodes[0].seal([ai::<ModelDeploy>(0, &payload)]);
+    assert_eq!(status(&nodes[0], &id), Some(ModelStatus::Pending));
+    assert_eq!(deploy.block().header.artifact_cid.0.map(|cid| cid.is_raw()), Some(true));
+    nodes[1].give(&deploy).unwrap();
+
+    let input = InferencePayload { model_id: id, grade: 0, input: Bytes::from(vec![0; payload.input_bytes as usize]) };
+    let early = nodes[0].seal([ai::<Inference>(1, &input)]);
+    assert!(!nodes[0].chain.head().receipts[0].success, "a pending model does not run");
+
+    let record = nodes[0].chain.view().unwrap().model(&id).unwrap();
+    nodes[0].models.verify(&id, &record).unwrap();
+    nodes[0].chain.handle(0, Input::Readiness(certificate(id, 3))).unwrap();
+    assert!(nodes[0].chain.has_work().unwrap(), "a certificate alone is worth a block");
+    let activate = nodes[0].seal([]);
+    assert_eq!(activate.block().body.readiness.len(), 1);
+    assert_eq!(status(&nodes[0], &id), Some(ModelStatus::Active));
+    assert!(!nodes[0].chain.has_work().unwrap());
+
+    let run = nodes[0].seal([ai::<Inference>(2, &input)]);
+    nodes[1].give_all([&early, &activate, &run]);
+    assert_eq!(nodes[1].head(), nodes[0].head(), "the second node ran the model itself");
+    let view = nodes[1].chain.view().unwrap();
+    assert!(view.head().receipts[0].success);
+    let output = view.run_model(&id, &input.input).unwrap();
+    assert_eq!(output.len() as u64, payload.output_bytes);
+    assert_eq!(view.inference_record(&id, &keccak256(&input.input)), Some(keccak256(&output)));
+    let signature = view.model_graph(&id).unwrap().unwrap();
+    assert_eq!((signature.inputs[0].name.as_str(), signature.cost.gas()), ("image", payload.gas));
+    assert!(matches!(view.run_model(&id, &[1]), Err(ModelError::Run { .. })));
+    assert!(matches!(view.run_model(&B256::ZERO, &[]), Err(ModelError::Unknown(_))));
+}
+
+#[test]
+fn a_certificate_below_two_thirds_is_refused() {
+    let spec = spec();
+    assert!(certificate(B256::ZERO, 2).check(&spec).is_err(), "2 of {VALIDATORS}");
+    certificate(B256::ZERO, 3).check(&spec).unwrap();
+}
+
+#[test]
+fn a_node_without_the_artifact_stops_instead_of_guessing() {
+    let mut nodes = nodes(2);
+    let payload = put_digits(&nodes[0]);
+    let id = payload.model_id;
+    let deploy = nodes[0].seal([ai::<ModelDeploy>(0, &payload)]);
+    nodes[0].chain.handle(0, Input::Readiness(certificate(id, 4))).unwrap();
+    let activate = nodes[0].seal([]);
+    let input = InferencePayload { model_id: id, grade: 0, input: Bytes::from(vec![0; payload.input_bytes as usize]) };
+    let run = nodes[0].seal([ai::<Inference>(1, &input)]);
+    nodes[1].give_all([&deploy, &activate]);
+    assert!(matches!(nodes[1].give(&run), Err(ChainError::MissingArtifact(model)) if model == id));
+    // It fetches the artifact, opens its store again and goes on.
+    put_digits(&nodes[1]);
+    nodes[1].reopen();
+    nodes[1].give(&run).unwrap();
+    assert_eq!(nodes[1].head(), nodes[0].head());
+}
+
+#[test]
+fn a_registration_that_lies_is_not_attested() {
+    let mut node = Node::new(0);
+    let honest = put_digits(&node);
+    let lies = [
+        ModelDeployPayload { gas: honest.gas - 1, ..honest.clone() },
+        ModelDeployPayload { input_bytes: 1, ..honest.clone() },
+        ModelDeployPayload { output_bytes: 1, ..honest.clone() },
+    ];
+    for (nonce, lie) in lies.into_iter().enumerate() {
+        node = Node::new(0);
+        put_digits(&node);
+        node.seal([ai::<ModelDeploy>(0, &lie)]);
+        let record = node.chain.view().unwrap().model(&lie.model_id).unwrap();
+        let error = node.models.verify(&lie.model_id, &record).unwrap_err();
+        assert!(matches!(error, ModelError::Mismatch { .. }), "lie {nonce}: {error}");
+    }
+    let other = ModelDeployPayload { model_id: B256::repeat_byte(7), ..honest };
+    node.seal([ai::<ModelDeploy>(1, &other)]);
+    let record = node.chain.view().unwrap().model(&other.model_id).unwrap();
+    let error = node.models.verify(&other.model_id, &record).unwrap_err().to_string();
+    assert!(error.contains("its hash is"), "{error}");
+}
+
+#[test]
+fn types_that_cannot_run_yet_are_refused_at_admission() {
+    let tx = ai::<lattice_types::tx::ModelUpdate>(
+        0,
+        &lattice_types::tx::ModelUpdatePayload {
+            model_id: B256::ZERO,
+            parent_version: 0,
+            version: put_digits(&Node::new(0)),
+        },
+    );
+    let refused: Result<RecoveredTx, InvalidTx> = recover(tx, &spec());
+    assert!(matches!(refused, Err(InvalidTx::NotEnabled(0x51, _))));
+}
