@@ -1,0 +1,109 @@
+//! Accounts: balance, nonce, code, storage, proofs.
+
+use super::blocks::state_number;
+use crate::{
+    api::{Api, Row, Run},
+    error::RpcError,
+    jsonrpc::{Answer, reply},
+    params::{Params, StorageKey},
+};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U64, U256};
+use alloy_rpc_types_eth::BlockId;
+use lattice_chain::{AccountProof, State, View, ViewError};
+use serde::Serialize;
+
+/// Storage keys in one `eth_getProof`.
+const PROOF_KEYS_MAX: usize = 1_024;
+
+pub(super) const METHODS: &[Row] = &[
+    ("eth_getBalance", 2, Run::Quick(balance)),
+    ("eth_getTransactionCount", 2, Run::Quick(nonce)),
+    ("eth_getCode", 2, Run::Quick(code)),
+    ("eth_getStorageAt", 3, Run::Quick(storage)),
+    ("eth_getProof", 3, Run::Long(proof)),
+];
+
+fn state(view: &View, block: Option<BlockId>) -> Result<State, RpcError> {
+    let number = state_number(view, block)?;
+    let pruned = || ViewError::StatePruned { number, kept_from: view.oldest_state() }.into();
+    view.state_at(number).ok_or_else(pruned)
+}
+
+fn balance(api: &Api, params: &mut Params<'_>) -> Answer {
+    let address: Address = params.required("address")?;
+    let state = state(&api.view(), params.optional("block")?)?;
+    reply(&state.account(&address).unwrap_or_default().balance)
+}
+
+fn nonce(api: &Api, params: &mut Params<'_>) -> Answer {
+    let address: Address = params.required("address")?;
+    let block: Option<BlockId> = params.optional("block")?;
+    let state = state(&api.view(), block)?;
+    let mined = state.account(&address).unwrap_or_default().nonce;
+    let waiting =
+        if block.is_some_and(|block| block.is_pending()) { api.backend().pool().pending_nonce(&address) } else { None };
+    reply(&U64::from(waiting.unwrap_or(0).max(mined)))
+}
+
+fn code(api: &Api, params: &mut Params<'_>) -> Answer {
+    let address: Address = params.required("address")?;
+    let state = state(&api.view(), params.optional("block")?)?;
+    let hash = state.account(&address).unwrap_or_default().code_hash;
+    if hash == KECCAK256_EMPTY {
+        return reply(&Bytes::new());
+    }
+    let code = state.code(&hash)?;
+    reply(&code.ok_or_else(|| RpcError::internal(format!("the code {hash} of account {address} is missing")))?)
+}
+
+fn storage(api: &Api, params: &mut Params<'_>) -> Answer {
+    let address: Address = params.required("address")?;
+    let key: StorageKey = params.required("storage key")?;
+    let state = state(&api.view(), params.optional("block")?)?;
+    reply(&B256::from(state.storage(&address, key.slot)))
+}
+
+/// EIP-1186.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProofJson {
+    address: Address,
+    balance: U256,
+    code_hash: B256,
+    nonce: U64,
+    storage_hash: B256,
+    account_proof: Vec<Bytes>,
+    storage_proof: Vec<SlotProofJson>,
+}
+
+#[derive(Serialize)]
+struct SlotProofJson {
+    key: StorageKey,
+    value: U256,
+    proof: Vec<Bytes>,
+}
+
+fn proof(api: &Api, params: &mut Params<'_>) -> Answer {
+    let address: Address = params.required("address")?;
+    let keys: Vec<StorageKey> = params.required("storage keys")?;
+    if keys.len() > PROOF_KEYS_MAX {
+        return Err(RpcError::params(format!("{} storage keys: at most {PROOF_KEYS_MAX} in one call", keys.len())));
+    }
+    let state = state(&api.view(), params.optional("block")?)?;
+    let slots: Vec<U256> = keys.iter().map(|key| key.slot).collect();
+    let AccountProof { balance, nonce, code_hash, storage_root, account_proof, storage_proofs } =
+        state.proof(&address, &slots);
+    reply(&ProofJson {
+        address,
+        balance,
+        code_hash,
+        nonce: U64::from(nonce),
+        storage_hash: storage_root,
+        account_proof,
+        storage_proof: keys
+            .into_iter()
+            .zip(storage_proofs)
+            .map(|(key, found)| SlotProofJson { key, value: found.value, proof: found.proof })
+            .collect(),
+    })
+}

@@ -1,0 +1,46 @@
+//! The `lattice_` namespace: the DAG under the chain, models, inferences, artifacts. `docs/rpc.md` is its reference.
+
+mod dag;
+mod inference;
+mod models;
+
+use crate::{
+    api::{Api, Row, Run},
+    jsonrpc::{Answer, reply},
+    params::Params,
+};
+use alloy_primitives::{U64, U256};
+use serde_json::json;
+
+const OWN: &[Row] = &[("lattice_status", 0, Run::Quick(status))];
+
+/// All methods of the namespace.
+pub(crate) fn methods() -> impl Iterator<Item = &'static Row> {
+    [OWN, dag::METHODS, models::METHODS, inference::METHODS].into_iter().flatten()
+}
+
+fn status(api: &Api, _: &mut Params<'_>) -> Answer {
+    let view = api.view();
+    let head = view.head();
+    let (pending, queued) = api.backend().pool().counts();
+    let (models, _) = view.models(0, 0);
+    let blue_score = view.dag_facts(&view.sink())?.map_or(0, |facts| facts.header.blue_score);
+    reply(&json!({
+        "clientVersion": api.backend().client_version(),
+        "chainName": view.spec().name,
+        "chainId": U256::from(view.spec().chain_id),
+        "head": {
+            "number": U64::from(head.header.number),
+            "hash": api.facts.of(head).hash,
+            "dagHash": head.dag_hash,
+            "timestamp": U64::from(head.header.timestamp),
+        },
+        "sink": view.sink(),
+        "tips": view.tips(),
+        "blueScore": U64::from(blue_score),
+        "pool": { "pending": U64::from(pending), "queued": U64::from(queued) },
+        "models": U64::from(models),
+        "safe": U64::from(view.safe_number()),
+        "finalized": U64::from(view.finalized_number()),
+    }))
+}

@@ -1,0 +1,125 @@
+//! The block DAG: what Ethereum's namespaces do not show.
+
+use crate::{
+    api::{Api, Row, Run},
+    eth::blocks::find,
+    jsonrpc::{Answer, reply},
+    params::{Params, Quantity},
+};
+use alloy_primitives::{B256, U64, U128};
+use alloy_rpc_types_eth::BlockId;
+use lattice_chain::{BlockStatus, DagFacts, StorageFault, View};
+use lattice_types::Cid;
+use serde::Serialize;
+use serde_json::json;
+
+/// DAG blocks in one answer, by default and at most.
+const DAG_LIMIT: u64 = 50;
+const DAG_LIMIT_MAX: u64 = 1_000;
+
+pub(super) const METHODS: &[Row] = &[
+    ("lattice_getDag", 1, Run::Long(dag)),
+    ("lattice_getDagBlock", 1, Run::Quick(block)),
+    ("lattice_getExecution", 1, Run::Quick(execution)),
+];
+
+/// A DAG block in its JSON form.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DagBlockJson {
+    hash: B256,
+    parents: Vec<B256>,
+    slot: U64,
+    proposer: U64,
+    blue_score: U64,
+    blue_work: U128,
+    selected_parent: Option<B256>,
+    mergeset_blues: Vec<B256>,
+    mergeset_reds: Vec<B256>,
+    status: &'static str,
+    is_chain: bool,
+    evm_number: Option<U64>,
+    evm_hash: B256,
+    transactions: U64,
+    vrf_hash: B256,
+    model_root: B256,
+    inference_root: B256,
+    training_root: B256,
+    artifact_cid: Option<Cid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transaction_hashes: Option<Vec<B256>>,
+}
+
+impl From<DagFacts> for DagBlockJson {
+    fn from(facts: DagFacts) -> Self {
+        let vrf_hash = facts.header.vrf_hash();
+        Self {
+            hash: facts.hash,
+            slot: U64::from(facts.header.slot),
+            proposer: U64::from(facts.header.proposer),
+            blue_score: U64::from(facts.header.blue_score),
+            blue_work: U128::from(facts.header.blue_work),
+            selected_parent: facts.selected_parent,
+            mergeset_blues: facts.mergeset_blues,
+            mergeset_reds: facts.mergeset_reds,
+            status: match facts.status {
+                BlockStatus::Valid => "valid",
+                BlockStatus::Disqualified => "disqualified",
+                BlockStatus::NotExecuted => "notExecuted",
+            },
+            is_chain: facts.evm_number.is_some(),
+            evm_number: facts.evm_number.map(U64::from),
+            evm_hash: facts.header.evm_hash,
+            transactions: U64::from(facts.tx_count),
+            vrf_hash,
+            model_root: facts.header.model_root,
+            inference_root: facts.header.inference_root,
+            training_root: facts.header.training_root,
+            artifact_cid: facts.header.artifact_cid.0,
+            parents: facts.header.parents,
+            transaction_hashes: None,
+        }
+    }
+}
+
+fn dag(api: &Api, params: &mut Params<'_>) -> Answer {
+    let limit = params.optional("limit")?.map_or(DAG_LIMIT, |Quantity(limit)| limit).min(DAG_LIMIT_MAX);
+    let view = api.view();
+    let blocks: Vec<DagBlockJson> = view.recent_dag(limit as usize)?.into_iter().map(Into::into).collect();
+    reply(&json!({ "sink": view.sink(), "tips": view.tips(), "blocks": blocks }))
+}
+
+fn block(api: &Api, params: &mut Params<'_>) -> Answer {
+    let hash: B256 = params.required("DAG block hash")?;
+    let view = api.view();
+    let Some(facts) = view.dag_facts(&hash)? else { return reply(&()) };
+    let mut json = DagBlockJson::from(facts);
+    json.transaction_hashes = Some(transaction_hashes(&view, &hash)?);
+    reply(&json)
+}
+
+fn transaction_hashes(view: &View, hash: &B256) -> Result<Vec<B256>, StorageFault> {
+    let block = view.dag_block(hash)?;
+    Ok(block.map_or_else(Vec::new, |block| block.block().body.transactions.iter().map(|tx| *tx.hash()).collect()))
+}
+
+fn execution(api: &Api, params: &mut Params<'_>) -> Answer {
+    let block: BlockId = params.optional("block")?.unwrap_or_default();
+    let view = api.view();
+    let Some(block) = find(&view, block)? else { return reply(&()) };
+    let skipped = block.skipped.iter().map(|skipped| {
+        json!({
+            "hash": skipped.hash,
+            "carrier": skipped.carrier,
+            "index": U64::from(skipped.index),
+            "reason": skipped.reason,
+        })
+    });
+    reply(&json!({
+        "number": U64::from(block.header.number),
+        "hash": api.facts.of(&block).hash,
+        "dagHash": block.dag_hash,
+        "executed": block.executed,
+        "skipped": skipped.collect::<Vec<_>>(),
+    }))
+}

@@ -1,0 +1,11 @@
+//! The doors of the node, driven over real sockets against a real chain on a store in memory.
+#![allow(clippy::unwrap_used)]
+
+mod batches;
+mod client;
+mod errors;
+mod ethereum;
+mod hostile;
+mod lattice;
+mod node;
+mod subscriptions;
