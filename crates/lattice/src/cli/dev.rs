@@ -1,0 +1,128 @@
+//! `lattice dev`: a development node in the foreground.
+
+use super::print_line;
+use crate::{
+    amount,
+    failure::Failure,
+    node::{self, NodeError, NodeOptions},
+};
+use lattice_types::spec::{DEV_ACCOUNTS, DEV_BALANCE, DEV_CHAIN_ID};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
+use tracing_subscriber::filter::LevelFilter;
+
+/// The environment variable with the level of the log on stderr.
+const LOG_VARIABLE: &str = "LATTICE_LOG";
+const MNEMONIC: &str = "test test test test test test test test test test test junk";
+
+/// Arguments of `lattice dev`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Port of HTTP and WebSocket; 0 takes a free one
+    #[arg(long, default_value_t = 8545)]
+    port: u16,
+    /// Where chain and artifacts live, created when absent [default: a temporary directory, removed at the end]
+    #[arg(long, value_name = "DIR")]
+    datadir: Option<PathBuf>,
+    /// Address to listen on; the keys are public, so let no stranger reach it
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+}
+
+/// `lattice dev`: runs until SIGTERM or SIGINT.
+pub fn run(args: Args, json: bool) -> Result<(), Failure> {
+    start_log()?;
+    // Removed when this function ends, after the node has stopped.
+    let temporary = match args.datadir {
+        None => Some(temporary_dir()?),
+        Some(_) => None,
+    };
+    let datadir = args.datadir.or_else(|| temporary.as_ref().map(|dir| dir.path().to_path_buf()));
+    let datadir = datadir.expect("without a given directory there is a temporary one");
+    let options = NodeOptions { host: args.host, port: args.port, datadir };
+    let data = match temporary {
+        Some(_) => "temporary; keep it with --datadir DIR".to_owned(),
+        None => options.datadir.display().to_string(),
+    };
+    let ready = |addr: SocketAddr| {
+        let text = if json { banner_json(addr, &options) } else { banner(addr, &data) };
+        print_line(&text);
+    };
+    node::run(&options, ready).map_err(|error| explain(&error, &options))
+}
+
+/// The log goes to stderr. Its level comes from LATTICE_LOG: error, warn (default), info, debug, trace or off.
+pub fn start_log() -> Result<(), Failure> {
+    let level = match std::env::var(LOG_VARIABLE) {
+        Ok(text) if !text.is_empty() => text.parse().map_err(|_| {
+            Failure::usage(format!("{LOG_VARIABLE}={text} is no level: use off, error, warn, info, debug or trace"))
+        })?,
+        _ => LevelFilter::WARN,
+    };
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_ansi(ansi).init();
+    Ok(())
+}
+
+/// A directory for a chain that nobody keeps.
+pub fn temporary_dir() -> Result<tempfile::TempDir, Failure> {
+    let dir = tempfile::Builder::new().prefix("lattice-").tempdir();
+    dir.map_err(|error| Failure::new(format!("cannot create a temporary directory: {error}")).next("set TMPDIR"))
+}
+
+/// A node's error with the step that helps.
+pub fn explain(error: &NodeError, options: &NodeOptions) -> Failure {
+    let failure = Failure::new(error.to_string());
+    match error {
+        NodeError::Datadir { .. } => failure.next("choose another directory with --datadir"),
+        NodeError::Rpc(_) => failure.next(format!(
+            "choose another port with --port (0 takes a free one), or stop what uses {}:{}",
+            options.host, options.port
+        )),
+        NodeError::Storage(_) => failure.next(format!(
+            "another node may use {}; stop it or choose another directory with --datadir",
+            options.datadir.display()
+        )),
+        _ => failure,
+    }
+}
+
+fn banner(addr: SocketAddr, data: &str) -> String {
+    let mut lines = vec![
+        format!("Lattice {} development node", env!("CARGO_PKG_VERSION")),
+        String::new(),
+        format!("RPC URL       http://{addr}"),
+        format!("WebSocket URL ws://{addr}"),
+        format!("Chain ID      {DEV_CHAIN_ID}"),
+        format!("Data          {data}"),
+        String::new(),
+        format!("Accounts ({} LAT each at genesis)", amount::to_lat(DEV_BALANCE)),
+    ];
+    lines.extend(DEV_ACCOUNTS.iter().enumerate().map(|(i, (address, _))| format!("({i}) {address}")));
+    lines.push(String::new());
+    lines.push("Private keys (known to everybody: never use them elsewhere)".into());
+    lines.extend(DEV_ACCOUNTS.iter().enumerate().map(|(i, (_, key))| format!("({i}) {key}")));
+    lines.push(String::new());
+    lines.push(format!("Mnemonic      {MNEMONIC}"));
+    lines.push(String::new());
+    lines.push(format!("Listening on {addr}"));
+    lines.join("\n")
+}
+
+fn banner_json(addr: SocketAddr, options: &NodeOptions) -> String {
+    let accounts: Vec<_> = DEV_ACCOUNTS
+        .iter()
+        .map(|(address, key)| serde_json::json!({ "address": address, "private_key": key }))
+        .collect();
+    let facts = serde_json::json!({
+        "rpc_url": format!("http://{addr}"),
+        "ws_url": format!("ws://{addr}"),
+        "chain_id": DEV_CHAIN_ID,
+        "datadir": options.datadir,
+        "mnemonic": MNEMONIC,
+        "accounts": accounts,
+    });
+    facts.to_string()
+}

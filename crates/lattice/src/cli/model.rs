@@ -1,0 +1,222 @@
+//! `lattice model push | list | show | inspect`.
+
+use super::{NodeArgs, Output, progress};
+use crate::{
+    client::quantity,
+    failure::Failure,
+    import,
+    registry::{self, Package},
+    tensors::{self, Slot},
+    wallet::{KeyArgs, Wallet},
+};
+use alloy_primitives::B256;
+use clap::Subcommand;
+use lattice_inference::{Graph, ValueInfo};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Arguments of `lattice model`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Register a model from its ONNX file, and wait until it is active
+    Push(PushArgs),
+    /// List the registered models
+    List(ListArgs),
+    /// Show a registered model
+    Show(ShowArgs),
+    /// Tell what a model file holds and costs, without a chain
+    Inspect(InspectArgs),
+}
+
+/// How a file is turned into a frozen graph.
+#[derive(Debug, clap::Args)]
+pub struct ImportArgs {
+    /// The model: an ONNX file, or a frozen graph
+    file: PathBuf,
+    /// Shape of an input with dynamic dimensions; a dynamic leading dimension becomes 1 by itself
+    #[arg(long = "shape", value_name = "NAME=1,128", value_parser = import::parse_shape)]
+    shapes: Vec<(String, Vec<usize>)>,
+    /// Value of an input that becomes part of the model, as JSON or a .npy file
+    #[arg(long = "constant", value_name = "NAME=FILE|JSON")]
+    constants: Vec<String>,
+}
+
+impl ImportArgs {
+    fn import(&self) -> Result<Graph, Failure> {
+        import::file(&self.file, self.shapes.iter().cloned().collect(), &self.constants)
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct PushArgs {
+    #[command(flatten)]
+    import: ImportArgs,
+    /// Name in the registry [default: the file's name without its extension]
+    #[arg(long)]
+    name: Option<String>,
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct ListArgs {
+    /// Skip that many of the oldest
+    #[arg(long, default_value_t = 0)]
+    offset: u64,
+    /// List that many
+    #[arg(long, default_value_t = 100)]
+    limit: u64,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct ShowArgs {
+    /// The model id
+    id: B256,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct InspectArgs {
+    #[command(flatten)]
+    import: ImportArgs,
+}
+
+/// `lattice model`.
+pub fn run(args: Args, output: Output) -> Result<(), Failure> {
+    match args.command {
+        Command::Push(args) => push(&args, output),
+        Command::List(args) => list(&args, output),
+        Command::Show(args) => show(&args, output),
+        Command::Inspect(args) => inspect(&args, output),
+    }
+}
+
+fn push(args: &PushArgs, output: Output) -> Result<(), Failure> {
+    let graph = args.import.import()?;
+    let stem = args.import.file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    let name = args.name.clone().or(stem).unwrap_or_default();
+    let package = Package::new(&graph, &name)?;
+    progress(&format!("model {} ({} bytes, {} gas a run)", package.model_id, package.size_bytes(), graph.cost().gas()));
+    let client = args.node.client()?;
+    let wallet = Wallet::open(&client, &args.key)?;
+    let pushed = package.push(&client, &wallet, &progress)?;
+    output.print(&pushed, || {
+        let sent = pushed.tx_hash.map_or_else(|| "registered before".to_owned(), |hash| format!("transaction {hash}"));
+        format!("model {}\n{sent}\nartifact {}\nstatus {}", pushed.model_id, pushed.cid, pushed.status)
+    })
+}
+
+fn list(args: &ListArgs, output: Output) -> Result<(), Failure> {
+    let listed = args.node.client()?.call("lattice_getModels", json!([args.offset, args.limit]))?;
+    output.print(&listed, || {
+        let models = listed["models"].as_array().cloned().unwrap_or_default();
+        if models.is_empty() {
+            return "no models are registered; register one with `lattice model push FILE`".into();
+        }
+        let lines: Vec<String> = models.iter().map(list_line).collect();
+        lines.join("\n")
+    })
+}
+
+fn list_line(model: &Value) -> String {
+    let text = |field: &str| model[field].as_str().unwrap_or("?").to_owned();
+    format!(
+        "{}  {:8} {} ({} gas a run, {} bytes)",
+        text("modelId"),
+        text("status"),
+        text("name"),
+        number(&model["gas"]),
+        number(&model["artifactBytes"])
+    )
+}
+
+fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
+    let client = args.node.client()?;
+    let model = registry::model(&client, &args.id)?.ok_or_else(|| registry::unknown_model(&client, &args.id))?;
+    output.print(&model, || {
+        let mut lines = vec![list_line(&model)];
+        for (field, title) in [("owner", "owner"), ("artifact", "artifact")] {
+            lines.push(format!("{title:10} {}", model[field].as_str().unwrap_or("?")));
+        }
+        lines.push(format!("{:10} block {}", "registered", number(&model["registeredAt"])));
+        for (field, title) in [("inputs", "input"), ("outputs", "output")] {
+            let slots = model[field].as_array().map(Vec::as_slice).unwrap_or_default();
+            lines.extend(slots.iter().filter_map(Slot::from_json).map(|slot| format!("{title:10} {slot}")));
+        }
+        match number(&model["artifactMissing"]).as_str() {
+            "0" | "?" => {}
+            missing => {
+                lines.push(format!("{missing} blocks of the artifact are missing at this node: push the file again"))
+            }
+        }
+        lines.join("\n")
+    })
+}
+
+fn number(value: &Value) -> String {
+    quantity(value).or_else(|| value.as_u64()).map_or_else(|| "?".into(), |number| number.to_string())
+}
+
+fn inspect(args: &InspectArgs, output: Output) -> Result<(), Failure> {
+    let graph = args.import.import()?;
+    let facts = inspection(&graph);
+    output.print(&facts, || {
+        let mut lines = vec![format!("{:10} {}", "model id", graph.model_id())];
+        for (slots, title) in [(graph.inputs(), "input"), (graph.outputs(), "output")] {
+            let text =
+                |info: &ValueInfo| format!("{title:10} {} {}", info.name, tensors::type_text(info.dtype, &info.shape));
+            lines.extend(slots.iter().map(text));
+        }
+        let operators: Vec<String> = graph.operators().iter().map(|(name, count)| format!("{name} x{count}")).collect();
+        lines.push(format!("{:10} {}", "operators", operators.join(", ")));
+        let cost = graph.cost();
+        lines.push(format!(
+            "{:10} {} gas a run: {} MACs, {} steps, {} bytes moved, {} bytes of memory, {} bytes of weights",
+            "cost",
+            cost.gas(),
+            cost.macs,
+            cost.steps,
+            cost.bytes,
+            cost.memory_bytes,
+            cost.weights_bytes
+        ));
+        lines.join("\n")
+    })
+}
+
+/// What `model inspect --json` prints.
+pub fn inspection(graph: &Graph) -> Value {
+    let slots = |infos: &[ValueInfo]| -> Vec<Value> {
+        let slot = |info: &ValueInfo| json!({ "name": info.name, "dtype": info.dtype.name(), "shape": info.shape });
+        infos.iter().map(slot).collect()
+    };
+    let cost = graph.cost();
+    json!({
+        "model_id": graph.model_id(),
+        "inputs": slots(graph.inputs()),
+        "outputs": slots(graph.outputs()),
+        "operators": graph.operators(),
+        "cost": {
+            "gas": cost.gas(),
+            "macs": cost.macs,
+            "steps": cost.steps,
+            "bytes": cost.bytes,
+            "nodes": cost.nodes,
+            "weights_bytes": cost.weights_bytes,
+            "memory_bytes": cost.memory_bytes,
+        },
+        "input_bytes": graph.input_bytes(),
+        "output_bytes": graph.output_bytes(),
+    })
+}

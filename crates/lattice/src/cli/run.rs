@@ -1,0 +1,115 @@
+//! `lattice run`: a registered model by a transaction, or a file by the same executor without a chain.
+
+use super::{NodeArgs, Output, progress};
+use crate::{
+    failure::{Failure, read_file},
+    import,
+    registry::{Callable, RunReport},
+    tensors::{self, NamedTensor, RawInput, Slot},
+    wallet::{KeyArgs, Wallet},
+};
+use alloy_primitives::B256;
+use lattice_inference::{Model, RunLimits};
+use std::{
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
+};
+
+/// Arguments of `lattice run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The registered model's id
+    #[arg(required_unless_present = "local", conflicts_with = "local")]
+    model_id: Option<B256>,
+    /// Run this file here, without a chain
+    #[arg(long, value_name = "FILE")]
+    local: Option<PathBuf>,
+    /// An input tensor: x.npy, file.json, or - for stdin, each with NAME= before it if need be; without a name it is
+    /// the next input in graph order
+    #[arg(long = "input", value_name = "[NAME=]FILE|-")]
+    inputs: Vec<String>,
+    /// Gas limit of the transaction [default: estimated]
+    #[arg(long, conflicts_with = "local")]
+    gas: Option<u64>,
+    /// Memory that a local run may use for weights and activations, MiB
+    #[arg(long, default_value_t = 4096, requires = "local", value_name = "MIB")]
+    memory_mb: u64,
+    /// Time that a local run may take, import included, seconds
+    #[arg(long, default_value_t = 60, requires = "local", value_name = "SECONDS")]
+    timeout_s: u64,
+    #[command(flatten)]
+    key: KeyArgs,
+    #[command(flatten)]
+    node: NodeArgs,
+}
+
+/// `lattice run`.
+pub fn run(args: Args, output: Output) -> Result<(), Failure> {
+    let raw = tensors::read_all(&args.inputs)?;
+    let report = match (&args.local, args.model_id) {
+        (Some(file), _) => run_local(file, raw, args.memory_mb, args.timeout_s)?,
+        (None, Some(id)) => run_on_chain(&args, id, &raw)?,
+        (None, None) => return Err(Failure::usage("name a MODEL_ID, or a file with --local")),
+    };
+    output.print(&report, || {
+        let mut lines: Vec<String> = report.outputs.iter().map(tensors::summary).collect();
+        lines.push(match report.tx_hash {
+            Some(hash) => format!("transaction {hash}, gas used {}, grade {}", report.gas_used, report.grade),
+            None => format!("ran here, {} gas on a chain", report.gas_used),
+        });
+        lines.join("\n")
+    })
+}
+
+fn run_on_chain(args: &Args, id: B256, raw: &[RawInput]) -> Result<RunReport, Failure> {
+    let client = args.node.client()?;
+    let model = Callable::find(&client, id)?;
+    let bound = tensors::bind(raw, &model.inputs)?;
+    let wallet = Wallet::open(&client, &args.key)?;
+    progress(&format!("inference by {}", wallet.address()));
+    model.infer(&wallet, &bound, args.gas)
+}
+
+/// Runs in a thread of its own, so that a limit on time can be kept: whatever still computes ends with the process.
+fn run_local(file: &Path, raw: Vec<RawInput>, memory_mb: u64, timeout_s: u64) -> Result<RunReport, Failure> {
+    let (sender, receiver) = mpsc::channel();
+    let path = file.to_path_buf();
+    let limits = RunLimits { memory_bytes_max: memory_mb.saturating_mul(1 << 20), gas_max: u64::MAX };
+    let worker = std::thread::Builder::new()
+        .name("run".into())
+        // The main thread's size: importers recurse over nested graphs.
+        .stack_size(8 << 20)
+        .spawn(move || {
+            let _receiver_gone = sender.send(compute(&path, raw, &limits));
+        })
+        .map_err(|error| Failure::new(format!("cannot start a thread: {error}")))?;
+    match receiver.recv_timeout(Duration::from_secs(timeout_s)) {
+        Ok(result) => result,
+        Err(mpsc::RecvTimeoutError::Timeout) => {
+            Err(Failure::new(format!("the run is not done after {timeout_s} s")).next("allow more with --timeout-s"))
+        }
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            let panicked = worker.join().is_err();
+            let how = if panicked { "panicked; this is a bug, please report it with the model" } else { "ended early" };
+            Err(Failure::new(format!("the run {how}")))
+        }
+    }
+}
+
+fn compute(path: &Path, raw: Vec<RawInput>, limits: &RunLimits) -> Result<RunReport, Failure> {
+    let bytes = read_file(path)?;
+    let (graph, raw) = import::for_inputs(path, &bytes, raw)?;
+    let cost = graph.cost();
+    limits
+        .check(&cost)
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display())).next("allow more with --memory-mb"))?;
+    let slots: Vec<Slot> = graph.inputs().iter().map(Slot::of).collect();
+    let bound = tensors::bind(&raw, &slots)?;
+    let names: Vec<String> = graph.outputs().iter().map(|info| info.name.clone()).collect();
+    let failed = |error: String| Failure::new(format!("{}: {error}", path.display()));
+    let model = Model::load(graph).map_err(|error| failed(error.to_string()))?;
+    let results = model.run(&bound).map_err(|error| failed(error.to_string()))?;
+    let outputs = names.into_iter().zip(results).map(|(name, tensor)| NamedTensor { name, tensor }).collect();
+    Ok(RunReport { outputs, tx_hash: None, gas_used: cost.gas(), grade: "local" })
+}

@@ -1,0 +1,15 @@
+//! The `lattice` binary: a node for development, and the commands that speak to one.
+
+mod amount;
+mod cli;
+mod client;
+mod failure;
+mod import;
+mod node;
+mod registry;
+mod tensors;
+mod wallet;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,173 @@
+//! The node: threads around the chain.
+//!
+//! One named thread owns the [`Chain`](lattice_chain::Chain) (`chain_thread`). A second one verifies artifacts of
+//! pending models and attests readiness (`attester`). RPC runs on tokio and reaches both through [`Shared`], which is
+//! the node's `Backend`: reads take the newest view, writes go into the chain thread's queue.
+
+mod attester;
+mod chain_thread;
+mod shared;
+
+use self::{chain_thread::Message, shared::Shared};
+use lattice_chain::{Chain, ModelStore};
+use lattice_rpc::ServerHandle;
+use lattice_storage::{ArtifactStore, FjallKv, Kv};
+use lattice_types::{ChainSpec, limits, spec::dev_validator_key};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+};
+
+/// How to run a node.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// Port of HTTP and WebSocket; 0 takes a free one.
+    pub port: u16,
+    /// Where chain and artifacts live; created when absent.
+    pub datadir: PathBuf,
+}
+
+/// Why a node cannot start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The data directory cannot be created.
+    #[error("cannot create the data directory {path}: {reason}")]
+    Datadir {
+        /// The directory.
+        path: PathBuf,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Storage(#[from] lattice_storage::StorageFault),
+    /// The chain cannot be opened, or met a fault.
+    #[error(transparent)]
+    Chain(#[from] lattice_chain::ChainError),
+    /// RPC cannot listen.
+    #[error(transparent)]
+    Rpc(#[from] lattice_rpc::RpcFault),
+    /// A thread or the runtime cannot be started.
+    #[error("cannot start {what}: {reason}")]
+    Start {
+        /// Which.
+        what: &'static str,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
+    /// The chain's thread ended on a fault.
+    #[error("the node stopped on a fault: {0}")]
+    Stopped(String),
+}
+
+/// A running node. Dropping it without [`Node::stop`] leaves the threads to the process' end.
+pub struct Node {
+    addr: SocketAddr,
+    shared: Arc<Shared>,
+    server: ServerHandle,
+    runtime: tokio::runtime::Runtime,
+    chain: JoinHandle<()>,
+    attester: JoinHandle<()>,
+    kv: Arc<dyn Kv>,
+}
+
+impl Node {
+    /// Starts a development node: opens the store, the chain and RPC. When this returns, RPC answers.
+    ///
+    /// # Errors
+    /// See [`NodeError`].
+    pub fn start(options: &NodeOptions) -> Result<Self, NodeError> {
+        let datadir = &options.datadir;
+        std::fs::create_dir_all(datadir).map_err(|reason| NodeError::Datadir { path: datadir.clone(), reason })?;
+        let kv: Arc<dyn Kv> = Arc::new(FjallKv::open(datadir.join("db"))?);
+        let artifacts = Arc::new(ArtifactStore::open(datadir.join("artifacts"), limits::ARTIFACT_BYTES_MAX)?);
+        let models = Arc::new(ModelStore::new(artifacts.clone()));
+        let chain = Chain::open(ChainSpec::dev(), kv.clone(), models.clone())?;
+        let (queue, inbox) = mpsc::channel();
+        let shared = Arc::new(Shared::new(&chain, queue, artifacts)?);
+
+        let (wake, woken) = mpsc::channel();
+        shared.wake_attester_with(wake);
+        let attester = spawn("attester", {
+            let shared = shared.clone();
+            move || attester::run(&shared, &models, &dev_validator_key(), &woken)
+        })?;
+        let chain = spawn("chain", {
+            let shared = shared.clone();
+            move || chain_thread::run(chain, &shared, &dev_validator_key(), &inbox)
+        })?;
+
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("rpc")
+            .build()
+            .map_err(|reason| NodeError::Start { what: "the RPC runtime", reason })?;
+        let listen = SocketAddr::new(options.host, options.port);
+        let server = runtime.block_on(lattice_rpc::serve(shared.clone(), listen))?;
+        Ok(Self { addr: server.address(), shared, server, runtime, chain, attester, kv })
+    }
+
+    /// The address that RPC listens on.
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Waits for SIGTERM, SIGINT or a fault.
+    ///
+    /// # Errors
+    /// [`NodeError::Stopped`] when the chain's thread met a fault.
+    pub fn wait(&self) -> Result<(), NodeError> {
+        let faulted = self.shared.faulted();
+        self.runtime.block_on(async {
+            tokio::select! {
+                signal = stop_signal() => signal.map_err(|reason| NodeError::Start { what: "the signal handler", reason }),
+                reason = faulted => Err(NodeError::Stopped(reason)),
+            }
+        })
+    }
+
+    /// Stops cleanly: RPC first, then the threads, then everything goes to the disk.
+    ///
+    /// # Errors
+    /// When the store cannot be synced.
+    pub fn stop(self) -> Result<(), NodeError> {
+        self.runtime.block_on(self.server.stop());
+        self.shared.send(Message::Stop);
+        self.shared.stop_attester();
+        // A thread that panicked has told so already.
+        let _chain = self.chain.join();
+        let _attester = self.attester.join();
+        self.runtime.shutdown_background();
+        Ok(self.kv.sync()?)
+    }
+}
+
+fn spawn(what: &'static str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {
+    std::thread::Builder::new().name(what.into()).spawn(body).map_err(|reason| NodeError::Start { what, reason })
+}
+
+async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Runs a node until SIGTERM, SIGINT or a fault; `ready` is called once RPC answers.
+///
+/// # Errors
+/// See [`NodeError`].
+pub fn run(options: &NodeOptions, ready: impl FnOnce(SocketAddr)) -> Result<(), NodeError> {
+    let node = Node::start(options)?;
+    ready(node.addr());
+    let ended = node.wait();
+    node.stop()?;
+    ended
+}

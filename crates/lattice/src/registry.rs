@@ -1,0 +1,308 @@
+//! Models on a node: what is registered, how one gets there, and running it by a transaction.
+
+use crate::{
+    client::{Client, decode, quantity},
+    failure::Failure,
+    tensors::{NamedTensor, Slot, concat_bytes, split_bytes},
+    wallet::{Receipt, Wallet, poll},
+};
+use alloy_primitives::{B256, U256, hex, keccak256};
+use lattice_execution::ai::{LOAD_GAS_PER_KIB, RUN_GAS_PER_BYTE};
+use lattice_inference::{Graph, Tensor};
+use lattice_storage::artifact::Manifest;
+use lattice_types::{
+    Cid,
+    limits::{ARTIFACT_BYTES_MAX, CHUNK_BYTES_MAX, MODEL_NAME_BYTES_MAX},
+    system,
+    tx::{Inference, InferencePayload, ModelDeploy, ModelDeployPayload},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, time::Duration};
+
+/// Signature of the log that an inference leaves; its data is the output.
+const INFERENCE_COMPLETED: &[u8] = b"InferenceCompleted(bytes32,address,bytes32,bytes)";
+/// A model that is not active by then is reported as late.
+const ACTIVE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A frozen graph with all that its registration names.
+#[derive(Debug)]
+pub struct Package {
+    /// The model id: keccak of the artifact's bytes.
+    pub model_id: B256,
+    /// CID of the artifact's manifest.
+    pub cid: Cid,
+    artifact: Vec<u8>,
+    manifest: Manifest,
+    deploy: ModelDeployPayload,
+}
+
+/// What `model push` answers.
+#[derive(Debug, Clone, Serialize)]
+pub struct Pushed {
+    /// The model id.
+    pub model_id: B256,
+    /// The ModelDeploy transaction; none when the model was registered before.
+    pub tx_hash: Option<B256>,
+    /// The artifact's CID.
+    pub cid: String,
+    /// `active`.
+    pub status: String,
+}
+
+impl Package {
+    /// Encodes a graph and cuts it into chunks.
+    ///
+    /// # Errors
+    /// When the artifact is larger than the chain allows.
+    pub fn new(graph: &Graph, name: &str) -> Result<Self, Failure> {
+        let artifact = graph.encode();
+        if artifact.len() as u64 > ARTIFACT_BYTES_MAX {
+            let bytes = artifact.len();
+            return Err(Failure::new(format!(
+                "the model has {bytes} bytes, at most {ARTIFACT_BYTES_MAX} can be registered"
+            )));
+        }
+        let manifest = Manifest::of(&artifact);
+        let (model_id, cid) = (keccak256(&artifact), manifest.cid());
+        let deploy = ModelDeployPayload {
+            model_id,
+            artifact: cid,
+            artifact_bytes: artifact.len() as u64,
+            gas: graph.cost().gas(),
+            input_bytes: graph.input_bytes() as u64,
+            output_bytes: graph.output_bytes() as u64,
+            name: cut_name(name),
+        };
+        Ok(Self { model_id, cid, artifact, manifest, deploy })
+    }
+
+    /// Bytes of the artifact.
+    pub fn size_bytes(&self) -> usize {
+        self.artifact.len()
+    }
+
+    /// Uploads what the node lacks, registers the model unless it is there, and waits until it is active.
+    pub fn push(&self, client: &Client, wallet: &Wallet<'_>, progress: &dyn Fn(&str)) -> Result<Pushed, Failure> {
+        let known = model(client, &self.model_id)?;
+        let status = known.as_ref().and_then(|model| model["status"].as_str()).map(str::to_owned);
+        self.upload(client, progress)?;
+        let tx_hash = match status.as_deref() {
+            Some("active") => {
+                progress("the model is registered and active already");
+                return Ok(self.pushed(None, "active"));
+            }
+            Some(_) => None,
+            None => {
+                let hash = wallet.send_ai::<ModelDeploy>(&self.deploy, 0, None)?;
+                let receipt = wallet.confirm(hash)?;
+                progress(&format!("registered in block {} by {hash}", receipt.block_number()));
+                Some(hash)
+            }
+        };
+        self.wait_until_active(client)?;
+        Ok(self.pushed(tx_hash, "active"))
+    }
+
+    fn pushed(&self, tx_hash: Option<B256>, status: &str) -> Pushed {
+        Pushed { model_id: self.model_id, tx_hash, cid: self.cid.to_string(), status: status.into() }
+    }
+
+    fn upload(&self, client: &Client, progress: &dyn Fn(&str)) -> Result<(), Failure> {
+        let mut missing = missing(client, &self.cid)?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if missing.contains(&self.cid) {
+            put(client, "lattice_putManifest", &self.manifest.encode(), &self.cid)?;
+            missing = self::missing(client, &self.cid)?;
+        }
+        let total = missing.len();
+        let mut sent = 0;
+        for (chunk, cid) in self.artifact.chunks(CHUNK_BYTES_MAX).zip(self.manifest.chunks()) {
+            if missing.remove(cid) {
+                put(client, "lattice_putChunk", chunk, cid)?;
+                sent += 1;
+                progress(&format!("uploaded chunk {sent} of {total}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_until_active(&self, client: &Client) -> Result<(), Failure> {
+        let is_active = || {
+            let model = model(client, &self.model_id)?;
+            Ok(model.filter(|model| model["status"] == "active").map(drop))
+        };
+        poll(ACTIVE_TIMEOUT, is_active)?.ok_or_else(|| {
+            let id = self.model_id;
+            let seconds = ACTIVE_TIMEOUT.as_secs();
+            Failure::new(format!("model {id} is registered, but not active after {seconds} s"))
+                .next(format!("see which chunks the node lacks with `lattice model show {id}`, then push again"))
+                .facts(json!({ "model_id": id, "cid": self.cid.to_string(), "status": "pending" }))
+        })
+    }
+}
+
+fn missing(client: &Client, cid: &Cid) -> Result<BTreeSet<Cid>, Failure> {
+    let method = "lattice_missingChunks";
+    let texts: Vec<String> = decode(method, client.call(method, json!([cid.to_string()]))?)?;
+    let parse = |text: &String| Cid::parse(text).map_err(|error| Failure::new(format!("{method} answered {error}")));
+    texts.iter().map(parse).collect()
+}
+
+/// Stores a block at the node, which must name it as we do.
+fn put(client: &Client, method: &str, bytes: &[u8], expected: &Cid) -> Result<(), Failure> {
+    let answer = client.call(method, json!([hex::encode_prefixed(bytes)]))?;
+    match answer.as_str() {
+        Some(cid) if cid == expected.to_string() => Ok(()),
+        _ => Err(Failure::new(format!("{method} stored {answer}, expected {expected}"))),
+    }
+}
+
+/// A name of at most the allowed bytes, cut at a character.
+fn cut_name(name: &str) -> String {
+    let mut end = name.len().min(MODEL_NAME_BYTES_MAX);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name[..end].to_owned()
+}
+
+/// A model's record and signature as `lattice_getModel` gives them; none when it is not registered.
+pub fn model(client: &Client, id: &B256) -> Result<Option<Value>, Failure> {
+    let model = client.call("lattice_getModel", json!([id]))?;
+    Ok(Some(model).filter(|model| !model.is_null()))
+}
+
+/// The failure of naming a model that is not registered.
+pub fn unknown_model(client: &Client, id: &B256) -> Failure {
+    Failure::new(format!("no model {id} is registered at {}", client.url()))
+        .next("list the registered ones with `lattice model list`, or push its file with `lattice model push FILE`")
+}
+
+/// A registered model that can be called.
+#[derive(Debug)]
+pub struct Callable {
+    id: B256,
+    /// Declared inputs, in graph order.
+    pub inputs: Vec<Slot>,
+    /// Declared outputs, in graph order.
+    pub outputs: Vec<Slot>,
+    ai_gas: u64,
+}
+
+/// The most AI gas that one run takes: the graph's cost, its input and output, and loading the artifact.
+fn ai_gas_of(model: &Value) -> Option<u64> {
+    let field = |name: &str| quantity(&model[name]).or_else(|| model[name].as_u64());
+    let moved = field("inputBytes")?.saturating_add(field("outputBytes")?).saturating_mul(RUN_GAS_PER_BYTE);
+    let loaded = field("artifactBytes")?.div_ceil(1024).saturating_mul(LOAD_GAS_PER_KIB);
+    Some(field("gas")?.saturating_add(moved).saturating_add(loaded))
+}
+
+/// What a run gave.
+#[derive(Debug, Serialize)]
+pub struct RunReport {
+    /// Outputs in graph order.
+    pub outputs: Vec<NamedTensor>,
+    /// The transaction; none for a run without a chain.
+    pub tx_hash: Option<B256>,
+    /// Gas of the whole transaction; the static gas of the graph for a run without a chain.
+    pub gas_used: u64,
+    /// `replay` on a chain, `local` without one.
+    pub grade: &'static str,
+}
+
+impl Callable {
+    /// Looks a model up and makes sure that it can run.
+    pub fn find(client: &Client, id: B256) -> Result<Self, Failure> {
+        let model = model(client, &id)?.ok_or_else(|| unknown_model(client, &id))?;
+        if model["status"] != "active" {
+            let status = &model["status"];
+            return Err(Failure::new(format!("model {id} is not active yet: its status is {status}"))
+                .next("upload its artifact by pushing the file again: `lattice model push FILE`"));
+        }
+        let slots = |field: &str| -> Result<Vec<Slot>, Failure> {
+            let list = model[field].as_array().ok_or_else(|| {
+                Failure::new(format!("the node at {} does not hold the artifact of model {id}", client.url()))
+                    .next("push the model's file again: `lattice model push FILE`")
+            })?;
+            let read = |value| Slot::from_json(value).ok_or_else(|| Failure::new(format!("unknown signature {value}")));
+            list.iter().map(read).collect()
+        };
+        let ai_gas = ai_gas_of(&model).ok_or_else(|| Failure::new("the node gave no cost of the model"))?;
+        Ok(Self { id, inputs: slots("inputs")?, outputs: slots("outputs")?, ai_gas })
+    }
+
+    /// Runs the model by an Inference transaction and reads the output from its receipt's log.
+    pub fn infer(&self, wallet: &Wallet<'_>, tensors: &[Tensor], gas: Option<u64>) -> Result<RunReport, Failure> {
+        let payload = InferencePayload {
+            model_id: self.id,
+            grade: InferencePayload::REPLAY,
+            input: concat_bytes(tensors).into(),
+        };
+        let hash = wallet.send_ai::<Inference>(&payload, self.ai_gas, gas)?;
+        let receipt = wallet.confirm(hash)?;
+        let output = output_of(&receipt)?;
+        let outputs = split_bytes(&output, &self.outputs)?;
+        Ok(RunReport { outputs, tx_hash: Some(hash), gas_used: receipt.gas_used(), grade: "replay" })
+    }
+}
+
+/// The output bytes in the InferenceCompleted log.
+pub fn output_of(receipt: &Receipt) -> Result<Vec<u8>, Failure> {
+    let completed = keccak256(INFERENCE_COMPLETED);
+    let log = receipt
+        .logs
+        .iter()
+        .find(|log| log.address == system::INFERENCE && log.topics.first() == Some(&completed))
+        .ok_or_else(|| {
+            Failure::new(format!("transaction {} left no InferenceCompleted log", receipt.transaction_hash))
+        })?;
+    let output = abi_bytes(&log.data).map(<[u8]>::to_vec);
+    output.ok_or_else(|| Failure::new("the InferenceCompleted log is malformed"))
+}
+
+/// The single `bytes` value of an ABI-encoded tuple.
+pub fn abi_bytes(data: &[u8]) -> Option<&[u8]> {
+    let word = |at: usize| -> Option<usize> {
+        let word = data.get(at..at.checked_add(32)?)?;
+        usize::try_from(U256::from_be_slice(word)).ok()
+    };
+    let offset = word(0)?;
+    let length = word(offset)?;
+    let start = offset.checked_add(32)?;
+    data.get(start..start.checked_add(length)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cut_at_a_character() {
+        assert_eq!(cut_name("digits"), "digits");
+        let long = "ä".repeat(MODEL_NAME_BYTES_MAX);
+        let cut = cut_name(&long);
+        assert!(cut.len() <= MODEL_NAME_BYTES_MAX && cut.len() + 1 >= MODEL_NAME_BYTES_MAX && long.starts_with(&cut));
+    }
+
+    #[test]
+    fn abi_bytes_are_read_within_bounds() {
+        let mut data = vec![0; 96];
+        (data[31], data[63]) = (32, 3);
+        data[64..67].copy_from_slice(b"abc");
+        assert_eq!(abi_bytes(&data), Some(b"abc".as_slice()));
+        data[63] = 33;
+        assert_eq!(abi_bytes(&data), None);
+        assert_eq!(abi_bytes(&[0xff; 96]), None);
+        assert_eq!(abi_bytes(&[]), None);
+    }
+
+    #[test]
+    fn the_bound_on_ai_gas_covers_loading_and_the_run() {
+        let model = json!({ "gas": "0x3e8", "inputBytes": 100, "outputBytes": "0xa", "artifactBytes": 2049 });
+        assert_eq!(ai_gas_of(&model), Some(1000 + 110 + 3 * LOAD_GAS_PER_KIB));
+        assert_eq!(ai_gas_of(&json!({})), None);
+    }
+}

@@ -1,0 +1,127 @@
+//! `lattice model inspect` and `lattice run --local`: no node is needed.
+
+use crate::binary::{digits_model, run, run_with_stdin, write};
+use lattice_inference::{Tensor, npy};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// One image of each digit with its label and the probabilities that scikit-learn gives.
+#[derive(serde::Deserialize)]
+pub struct Sample {
+    label: usize,
+    image: Vec<u8>,
+    probabilities: Vec<f64>,
+}
+
+pub fn samples() -> Vec<Sample> {
+    let path = digits_model().with_file_name("digits-samples.json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// The image of a zero as the model's input.
+pub fn zero_tensor() -> Tensor {
+    let image = samples().swap_remove(0).image;
+    Tensor::from_f32([1, 64], image.into_iter().map(f32::from).collect()).unwrap()
+}
+
+fn inspect() -> Value {
+    run(&["model", "inspect", digits_model().to_str().unwrap(), "--json"]).ok()
+}
+
+fn run_local(args: &[&str]) -> Value {
+    let model = digits_model();
+    run(&[&["run", "--local", model.to_str().unwrap(), "--json"], args].concat()).ok()
+}
+
+fn argmax(output: &Value) -> usize {
+    let scores: Vec<f64> = serde_json::from_value(output["data"].clone()).unwrap();
+    (0..scores.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b])).unwrap()
+}
+
+#[test]
+fn inspect_names_everything_of_a_model() {
+    let facts = inspect();
+    assert_eq!(facts["inputs"].as_array().unwrap().len(), 1, "{facts}");
+    assert_eq!(facts["inputs"][0]["dtype"], "f32");
+    assert!(facts["model_id"].as_str().unwrap().len() == 66);
+    assert!(facts["cost"]["gas"].as_u64().unwrap() > 0);
+    assert!(!facts["operators"].as_object().unwrap().is_empty());
+    let text = run(&["model", "inspect", digits_model().to_str().unwrap()]);
+    assert!(text.stdout.contains("model id") && text.stdout.contains("gas a run"), "{text:?}");
+}
+
+#[test]
+fn npy_json_object_and_stdin_give_the_same_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let tensor = zero_tensor();
+    let name = inspect()["inputs"][0]["name"].as_str().unwrap().to_owned();
+    let npy_file = write(dir.path(), "zero.npy", &npy::write(&tensor));
+    // Without the batch dimension, which is added.
+    let list = json!(samples().swap_remove(0).image);
+    let list_file = write(dir.path(), "zero.json", list.to_string().as_bytes());
+    let object_file = write(dir.path(), "object.json", json!({ &name: [list] }).to_string().as_bytes());
+
+    let expected = run_local(&["--input", &npy_file]);
+    assert_eq!(expected["tx_hash"], Value::Null);
+    assert_eq!(expected["grade"], "local");
+    assert_eq!(expected["gas_used"], inspect()["cost"]["gas"]);
+    assert_eq!(argmax(&expected["outputs"][0]), 0, "{expected}");
+    let named = format!("{name}={npy_file}");
+    let answers: BTreeSet<String> = [&npy_file, &named, &list_file, &object_file]
+        .map(|input| run_local(&["--input", input])["outputs"].to_string())
+        .into();
+    assert_eq!(answers, BTreeSet::from([expected["outputs"].to_string()]));
+
+    let model = digits_model();
+    for (stdin, input) in [(list.to_string().into_bytes(), "-".to_owned()), (npy::write(&tensor), format!("{name}=-"))]
+    {
+        let answer = run_with_stdin(&["run", "--local", model.to_str().unwrap(), "--json", "--input", &input], &stdin);
+        assert_eq!(answer.ok()["outputs"], expected["outputs"]);
+    }
+}
+
+#[test]
+fn every_sample_gets_scikit_learns_probabilities() {
+    let dir = tempfile::tempdir().unwrap();
+    for sample in samples() {
+        let file = write(dir.path(), "image.json", json!(sample.image).to_string().as_bytes());
+        let output = run_local(&["--input", &file])["outputs"][0].take();
+        assert_eq!(argmax(&output), sample.label);
+        let found: Vec<f64> = serde_json::from_value(output["data"].clone()).unwrap();
+        for (a, b) in found.iter().zip(&sample.probabilities) {
+            assert!((a - b).abs() <= 1e-5, "label {}: {found:?}, expected {:?}", sample.label, sample.probabilities);
+        }
+    }
+}
+
+#[test]
+fn a_batch_in_the_input_makes_a_batch_in_the_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = zero_tensor();
+    let mut shape = one.shape().to_vec();
+    shape[0] = 3;
+    let values = [one.as_f32().unwrap(); 3].concat();
+    let batch = write(dir.path(), "batch.npy", &npy::write(&Tensor::from_f32(shape, values).unwrap()));
+    let single = write(dir.path(), "single.npy", &npy::write(&one));
+    let (batch, single) = (run_local(&["--input", &batch]), run_local(&["--input", &single]));
+    let rows = batch["outputs"][0]["data"].as_array().unwrap();
+    let row = single["outputs"][0]["data"].as_array().unwrap();
+    assert_eq!(rows.chunks(row.len()).collect::<Vec<_>>(), vec![row.as_slice(); 3], "a batch never changes a row");
+}
+
+#[test]
+fn nan_and_infinities_go_in_and_come_out_as_strings() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut values = zero_tensor().as_f32().unwrap().to_vec();
+    values[0] = f32::NAN;
+    let npy_file = write(dir.path(), "nan.npy", &npy::write(&Tensor::from_f32(zero_tensor().shape(), values).unwrap()));
+    let out = run_local(&["--input", &npy_file]);
+    let data = out["outputs"].as_array().unwrap().iter().flat_map(|output| output["data"].as_array().unwrap().clone());
+    let strings: Vec<Value> = data.filter(Value::is_string).collect();
+    assert!(!strings.is_empty() && strings.iter().all(|word| word == "NaN"), "{out}");
+
+    let mut json: Vec<Value> = samples().swap_remove(0).image.iter().map(|&x| json!(x)).collect();
+    json[0] = json!("NaN");
+    let file = write(dir.path(), "nan.json", Value::Array(json).to_string().as_bytes());
+    assert_eq!(run_local(&["--input", &file])["outputs"], out["outputs"]);
+}

@@ -1,0 +1,8 @@
+//! The built binary as a user meets it: arguments, stdout, stderr, exit codes, and a real node.
+
+mod bad_input;
+mod binary;
+mod demo;
+mod dev;
+mod local;
+mod models;
