@@ -204,6 +204,13 @@ await check("estimateGas is what the receipt then shows", async () => {
   ok(hexToBigInt(receipt.gasUsed) <= estimate && estimate < 2n * hexToBigInt(receipt.gasUsed));
   equal(hexToBigInt(await call("eth_estimateGas", { from: alice.address, to: bob.address, value: "0x1" })), 21_000n);
 });
+await check("the quoted gas price is enough for a call and an estimate at once", async () => {
+  // The base fee falls after these near-empty blocks; legacy senders use the quote against the latest block.
+  const gasPrice = await call("eth_gasPrice");
+  const request = { from: alice.address, to: bob.address, value: "0x1", gasPrice };
+  equal(await call("eth_call", request, "latest"), "0x");
+  equal(hexToBigInt(await call("eth_estimateGas", request)), 21_000n);
+});
 await check("a revert is code 3 with the revert's data, in call and in estimate", async () => {
   // The runtime of a contract that reverts with the single byte 0x2a.
   const reverting = "0x602a60005360016000fd";

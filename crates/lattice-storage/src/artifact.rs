@@ -86,10 +86,7 @@ impl Manifest {
     /// The manifest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         let chunks = bytes.chunks(CHUNK_BYTES_MAX).map(Cid::raw).collect();
-        Self {
-            length: bytes.len() as u64,
-            chunks,
-        }
+        Self { length: bytes.len() as u64, chunks }
     }
 
     /// Bytes of the artifact.
@@ -110,9 +107,7 @@ impl Manifest {
     /// Bytes that chunk `index` must have.
     pub fn chunk_len(&self, index: usize) -> usize {
         let before = (index as u64).saturating_mul(CHUNK_BYTES_MAX as u64);
-        self.length
-            .saturating_sub(before)
-            .min(CHUNK_BYTES_MAX as u64) as usize
+        self.length.saturating_sub(before).min(CHUNK_BYTES_MAX as u64) as usize
     }
 
     /// The canonical bytes.
@@ -132,17 +127,14 @@ impl Manifest {
         let rest = bytes
             .strip_prefix(MANIFEST_MAGIC)
             .ok_or_else(|| malformed("it does not begin with the mark of a manifest".into()))?;
-        let (length, list) = rest
-            .split_first_chunk::<8>()
-            .ok_or_else(|| malformed(format!("{} bytes hold no length", bytes.len())))?;
+        let (length, list) =
+            rest.split_first_chunk::<8>().ok_or_else(|| malformed(format!("{} bytes hold no length", bytes.len())))?;
         let length = u64::from_be_bytes(*length);
         check_artifact_size(length, artifact_bytes_max)?;
         let count = length.div_ceil(CHUNK_BYTES_MAX as u64);
         if list.len() as u64 != count * CID_LEN as u64 {
             let found = list.len();
-            return Err(malformed(format!(
-                "{length} bytes need {count} chunks of {CID_LEN} bytes each, got {found}"
-            )));
+            return Err(malformed(format!("{length} bytes need {count} chunks of {CID_LEN} bytes each, got {found}")));
         }
         let chunks = list
             .chunks_exact(CID_LEN)
@@ -181,18 +173,11 @@ impl ArtifactStore {
     pub fn open(dir: impl AsRef<Path>, artifact_bytes_max: u64) -> Result<Self, StorageFault> {
         let dir = dir.as_ref().to_path_buf();
         let incoming = dir.join(TEMPORARY_DIR);
-        if incoming
-            .try_exists()
-            .map_err(StorageFault::io("look at", &incoming))?
-        {
+        if incoming.try_exists().map_err(StorageFault::io("look at", &incoming))? {
             fs::remove_dir_all(&incoming).map_err(StorageFault::io("clean", &incoming))?;
         }
         fs::create_dir_all(&incoming).map_err(StorageFault::io("create", &incoming))?;
-        Ok(Self {
-            dir,
-            artifact_bytes_max,
-            serial: AtomicU64::new(0),
-        })
+        Ok(Self { dir, artifact_bytes_max, serial: AtomicU64::new(0) })
     }
 
     /// Stores an artifact and returns its name. Storing it twice is no error.
@@ -268,10 +253,7 @@ impl ArtifactStore {
     pub fn manifest(&self, artifact: &Cid) -> Result<Manifest, ArtifactError> {
         let bytes = self
             .read_block(artifact)?
-            .ok_or_else(|| ArtifactError::Missing {
-                artifact: *artifact,
-                missing: vec![*artifact],
-            })?;
+            .ok_or_else(|| ArtifactError::Missing { artifact: *artifact, missing: vec![*artifact] })?;
         Ok(Manifest::decode(&bytes, self.artifact_bytes_max)?)
     }
 
@@ -279,20 +261,14 @@ impl ArtifactStore {
     pub fn read(&self, artifact: &Cid) -> Result<Vec<u8>, ArtifactError> {
         let missing = self.missing(artifact)?;
         if !missing.is_empty() {
-            return Err(ArtifactError::Missing {
-                artifact: *artifact,
-                missing,
-            });
+            return Err(ArtifactError::Missing { artifact: *artifact, missing });
         }
         let manifest = self.manifest(artifact)?;
         let mut out = Vec::with_capacity(manifest.length() as usize);
         for (index, chunk) in manifest.chunks().iter().enumerate() {
             let bytes = self
                 .read_block(chunk)?
-                .ok_or_else(|| ArtifactError::Missing {
-                    artifact: *artifact,
-                    missing: vec![*chunk],
-                })?;
+                .ok_or_else(|| ArtifactError::Missing { artifact: *artifact, missing: vec![*chunk] })?;
             if bytes.len() != manifest.chunk_len(index) {
                 let (found, expected) = (bytes.len(), manifest.chunk_len(index));
                 return Err(InvalidArtifact::Manifest(format!(
@@ -337,18 +313,13 @@ impl ArtifactStore {
         if fs::read(&path).is_ok_and(|present| present == bytes) {
             return Ok(());
         }
-        let shard = path
-            .parent()
-            .expect("path_of puts every file into a folder");
+        let shard = path.parent().expect("path_of puts every file into a folder");
         if !shard.is_dir() {
             fs::create_dir_all(shard).map_err(StorageFault::io("create", shard))?;
             sync_dir(&self.dir)?;
         }
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let temporary = self
-            .dir
-            .join(TEMPORARY_DIR)
-            .join(format!("{}-{serial}", std::process::id()));
+        let temporary = self.dir.join(TEMPORARY_DIR).join(format!("{}-{serial}", std::process::id()));
         write_atomically(&path, &temporary, bytes)
     }
 }
@@ -356,10 +327,7 @@ impl ArtifactStore {
 fn check_content(expected: &Cid, bytes: &[u8]) -> Result<(), InvalidArtifact> {
     let found = Cid::raw(bytes);
     if found != *expected {
-        return Err(InvalidArtifact::WrongContent {
-            expected: *expected,
-            found,
-        });
+        return Err(InvalidArtifact::WrongContent { expected: *expected, found });
     }
     Ok(())
 }
@@ -376,54 +344,29 @@ mod tests {
         let bytes: Vec<u8> = (0..CHUNK_BYTES_MAX + 5).map(|i| i as u8).collect();
         let manifest = Manifest::of(&bytes);
         assert_eq!(manifest.length(), bytes.len() as u64);
-        assert_eq!(
-            (
-                manifest.chunk_len(0),
-                manifest.chunk_len(1),
-                manifest.chunk_len(2)
-            ),
-            (CHUNK_BYTES_MAX, 5, 0)
-        );
+        assert_eq!((manifest.chunk_len(0), manifest.chunk_len(1), manifest.chunk_len(2)), (CHUNK_BYTES_MAX, 5, 0));
         let encoded = manifest.encode();
         assert_eq!(encoded.len(), 16 + 2 * 36);
         assert_eq!(Manifest::decode(&encoded, MAX).unwrap(), manifest);
         for cut in 0..encoded.len() {
-            assert!(
-                Manifest::decode(&encoded[..cut], MAX).is_err(),
-                "cut at {cut}"
-            );
+            assert!(Manifest::decode(&encoded[..cut], MAX).is_err(), "cut at {cut}");
         }
         let mut longer = encoded.clone();
         longer.push(0);
-        assert!(matches!(
-            Manifest::decode(&longer, MAX),
-            Err(InvalidArtifact::Manifest(_))
-        ));
+        assert!(matches!(Manifest::decode(&longer, MAX), Err(InvalidArtifact::Manifest(_))));
         let mut other_version = encoded.clone();
         other_version[7] = 2;
-        assert!(matches!(
-            Manifest::decode(&other_version, MAX),
-            Err(InvalidArtifact::Manifest(_))
-        ));
+        assert!(matches!(Manifest::decode(&other_version, MAX), Err(InvalidArtifact::Manifest(_))));
         let mut dag_pb = encoded;
         dag_pb[17] = 0x70;
-        assert!(matches!(
-            Manifest::decode(&dag_pb, MAX),
-            Err(InvalidArtifact::NotRaw(_))
-        ));
+        assert!(matches!(Manifest::decode(&dag_pb, MAX), Err(InvalidArtifact::NotRaw(_))));
     }
 
     #[test]
     fn sizes_are_bounded_before_anything_is_read() {
         let mut huge = MANIFEST_MAGIC.to_vec();
         huge.extend_from_slice(&u64::MAX.to_be_bytes());
-        assert_eq!(
-            Manifest::decode(&huge, MAX),
-            Err(InvalidArtifact::ArtifactSize {
-                found: u64::MAX,
-                max: MAX
-            })
-        );
+        assert_eq!(Manifest::decode(&huge, MAX), Err(InvalidArtifact::ArtifactSize { found: u64::MAX, max: MAX }));
         assert!(Manifest::decode(&Manifest::of(&[]).encode(), MAX).is_err());
     }
 

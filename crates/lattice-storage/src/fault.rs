@@ -9,9 +9,7 @@ use crate::Table;
 #[derive(Debug, thiserror::Error)]
 pub enum StorageFault {
     /// Another process has the data directory open.
-    #[error(
-        "data directory {path} is in use by another process ({holder}); stop it or choose another directory"
-    )]
+    #[error("data directory {path} is in use by another process ({holder}); stop it or choose another directory")]
     Locked {
         /// The data directory.
         path: PathBuf,
@@ -72,16 +70,9 @@ pub enum StorageFault {
 
 impl StorageFault {
     /// For `map_err` on a file operation.
-    pub(crate) fn io(
-        action: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| Self::Io { action, path, source }
     }
 
     /// For `map_err` on an engine's operation.
@@ -89,17 +80,11 @@ impl StorageFault {
     where
         E: std::error::Error + Send + Sync + 'static,
     {
-        move |source| Self::Engine {
-            action,
-            source: Box::new(source),
-        }
+        move |source| Self::Engine { action, source: Box::new(source) }
     }
 
     /// A record that does not decode.
     pub fn corrupt(table: Table, reason: impl Into<String>) -> Self {
-        Self::Corrupt {
-            table,
-            reason: reason.into(),
-        }
+        Self::Corrupt { table, reason: reason.into() }
     }
 }

@@ -15,13 +15,7 @@ pub trait KvRead: Send + Sync {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFault>;
 
     /// Visits the records with `from <= key < to` in ascending order until the visitor breaks; `to = None` has no upper end.
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut Visitor<'_>,
-    ) -> Result<(), StorageFault>;
+    fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, visit: &mut Visitor<'_>) -> Result<(), StorageFault>;
 
     /// Visits the same records as [`KvRead::scan`] in descending order.
     fn scan_back(
@@ -56,13 +50,7 @@ impl<T: KvRead + ?Sized> KvRead for Arc<T> {
         (**self).get(table, key)
     }
 
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut Visitor<'_>,
-    ) -> Result<(), StorageFault> {
+    fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, visit: &mut Visitor<'_>) -> Result<(), StorageFault> {
         (**self).scan(table, from, to, visit)
     }
 
@@ -116,20 +104,12 @@ impl Batch {
 
     /// Stages a record.
     pub fn put(&mut self, table: Table, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
-        self.ops.push(WriteOp {
-            table,
-            key: key.into(),
-            value: Some(value.into()),
-        });
+        self.ops.push(WriteOp { table, key: key.into(), value: Some(value.into()) });
     }
 
     /// Stages the removal of a record; removing what is not there is no error.
     pub fn delete(&mut self, table: Table, key: impl Into<Vec<u8>>) {
-        self.ops.push(WriteOp {
-            table,
-            key: key.into(),
-            value: None,
-        });
+        self.ops.push(WriteOp { table, key: key.into(), value: None });
     }
 
     /// Staged changes, replaced ones included.
@@ -151,8 +131,7 @@ impl Batch {
     pub fn into_ops(mut self) -> Vec<WriteOp> {
         // The sort is stable, so of equal keys the last one staged is the last one here. Engines that stamp a whole
         // batch with one sequence number could not tell two changes of one key apart.
-        self.ops
-            .sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
+        self.ops.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         self.ops.dedup_by(|later, kept| {
             let same = later.table == kept.table && later.key == kept.key;
             if same {
@@ -185,11 +164,7 @@ mod tests {
         };
         assert_eq!(
             batch.into_ops(),
-            [
-                op(Table::Headers, b"b", Some(b"3")),
-                op(Table::Meta, b"a", None),
-                op(Table::Meta, b"b", Some(b"2")),
-            ]
+            [op(Table::Headers, b"b", Some(b"3")), op(Table::Meta, b"a", None), op(Table::Meta, b"b", Some(b"2")),]
         );
     }
 }

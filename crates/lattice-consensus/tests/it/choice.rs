@@ -73,6 +73,15 @@ fn parents_are_the_sink_and_lighter_tips() {
 }
 
 #[test]
+fn parents_below_an_unusable_tip_are_no_ancestors_of_others() {
+    // Without E its parents B and C are candidates, but C is in the past of F.
+    let dag = dag(params(9), "1 <- A; 2 <- 1; 3 <- 2; S <- 3; B <- A; C <- A; E <- B C; F <- C");
+    assert_eq!(parents_of_child(&dag, "S", "", 24), "E F S");
+    assert_eq!(parents_of_child(&dag, "S", "E", 24), "B F S");
+    assert_eq!(parents_of_child(&dag, "S", "E F", 24), "B C S");
+}
+
+#[test]
 fn the_selected_parent_of_a_child_is_its_sink() {
     let dag = dag(params(1), "B <- A; C <- A; D <- A; E <- B C; F <- C D; G <- E; H <- F; I <- B");
     for sink in ["B", "C", "D", "E", "F", "G", "H", "I"] {

@@ -78,9 +78,12 @@ fn tip_now(api: &Api, view: &View) -> Result<u128, RpcError> {
     api.facts.tip(view.sink(), || suggested_tip(view))
 }
 
+/// The base fee and a tip. Calls are simulated in the latest block, whose base fee may be above the next one's: the price
+/// pays both, so that what a tool asks here can be estimated at once.
 fn gas_price(api: &Api, _: &mut Params<'_>) -> Answer {
     let view = api.view();
-    reply(&U128::from(u128::from(base_fee_next(&view)) + tip_now(api, &view)?))
+    let base_fee = base_fee_next(&view).max(view.head().header.base_fee_per_gas.unwrap_or(0));
+    reply(&U128::from(u128::from(base_fee) + tip_now(api, &view)?))
 }
 
 fn max_priority_fee(api: &Api, _: &mut Params<'_>) -> Answer {

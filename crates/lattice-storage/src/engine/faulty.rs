@@ -30,12 +30,7 @@ pub struct FaultyKv<K> {
 impl<K: Kv> FaultyKv<K> {
     /// Misbehaves in the way of `kind` at write number `at`, counted from 1; 0 never.
     pub const fn new(inner: K, kind: FaultKind, at: u64) -> Self {
-        Self {
-            inner,
-            kind,
-            at,
-            writes: AtomicU64::new(0),
-        }
+        Self { inner, kind, at, writes: AtomicU64::new(0) }
     }
 
     /// Writes tried so far.
@@ -54,13 +49,7 @@ impl<K: Kv> KvRead for FaultyKv<K> {
         self.inner.get(table, key)
     }
 
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut Visitor<'_>,
-    ) -> Result<(), StorageFault> {
+    fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, visit: &mut Visitor<'_>) -> Result<(), StorageFault> {
         self.inner.scan(table, from, to, visit)
     }
 

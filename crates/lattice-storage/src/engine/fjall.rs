@@ -45,9 +45,7 @@ struct Shared {
 
 impl std::fmt::Debug for FjallKv {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FjallKv")
-            .field("path", &self.shared.path)
-            .finish_non_exhaustive()
+        f.debug_struct("FjallKv").field("path", &self.shared.path).finish_non_exhaustive()
     }
 }
 
@@ -61,22 +59,13 @@ impl FjallKv {
         fs::create_dir_all(path).map_err(StorageFault::io("create the data directory", path))?;
         let lock = lock(path)?;
         let engine_dir = path.join(ENGINE_DIR);
-        let is_new = !engine_dir
-            .try_exists()
-            .map_err(StorageFault::io("look at", &engine_dir))?;
+        let is_new = !engine_dir.try_exists().map_err(StorageFault::io("look at", &engine_dir))?;
         check_format(path, is_new)?;
         if is_new {
             create_engine(path)?;
         }
         let (db, tables) = open_engine(&engine_dir)?;
-        Ok(Self {
-            shared: Arc::new(Shared {
-                tables,
-                db,
-                path: path.to_path_buf(),
-                _lock: lock,
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { tables, db, path: path.to_path_buf(), _lock: lock }) })
     }
 
     /// The data directory.
@@ -86,10 +75,7 @@ impl FjallKv {
 
     /// Bytes the engine's files take on disk.
     pub fn disk_bytes(&self) -> Result<u64, StorageFault> {
-        self.shared
-            .db
-            .disk_space()
-            .map_err(StorageFault::engine("measure its files"))
+        self.shared.db.disk_space().map_err(StorageFault::engine("measure its files"))
     }
 }
 
@@ -109,15 +95,8 @@ fn lock(path: &Path) -> Result<File, StorageFault> {
             let mut holder = String::new();
             // Only for the message: a lock file that cannot be read is still a held lock.
             let _ = file.read_to_string(&mut holder);
-            let holder = if holder.trim().is_empty() {
-                "unknown process"
-            } else {
-                holder.trim()
-            };
-            return Err(StorageFault::Locked {
-                path: path.to_path_buf(),
-                holder: holder.to_string(),
-            });
+            let holder = if holder.trim().is_empty() { "unknown process" } else { holder.trim() };
+            return Err(StorageFault::Locked { path: path.to_path_buf(), holder: holder.to_string() });
         }
         Err(TryLockError::Error(source)) => {
             return Err(StorageFault::io("lock", &file_path)(source));
@@ -132,30 +111,21 @@ fn lock(path: &Path) -> Result<File, StorageFault> {
 /// Compares the format file with our version; a new directory gets one.
 fn check_format(path: &Path, is_new: bool) -> Result<(), StorageFault> {
     let file_path = path.join(FORMAT_FILE);
-    let wrong = |found: String| StorageFault::Format {
-        path: path.to_path_buf(),
-        found,
-        expected: FORMAT_VERSION,
-    };
+    let wrong = |found: String| StorageFault::Format { path: path.to_path_buf(), found, expected: FORMAT_VERSION };
     match fs::read_to_string(&file_path) {
         Ok(text) => {
             let found = text.trim();
             match found.strip_prefix(FORMAT_WORDS) {
                 Some(version) if version.parse() == Ok(FORMAT_VERSION) => Ok(()),
                 Some(version) => Err(wrong(version.to_string())),
-                None => Err(wrong(format!(
-                    "{:?}",
-                    found.chars().take(40).collect::<String>()
-                ))),
+                None => Err(wrong(format!("{:?}", found.chars().take(40).collect::<String>()))),
             }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && is_new => {
             let text = format!("{FORMAT_WORDS}{FORMAT_VERSION}\n");
             super::write_atomically(&file_path, &path.join("FORMAT.new"), text.as_bytes())
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(wrong("none (no FORMAT file)".to_string()))
-        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(wrong("none (no FORMAT file)".to_string())),
         Err(source) => Err(StorageFault::io("read", &file_path)(source)),
     }
 }
@@ -164,16 +134,11 @@ fn check_format(path: &Path, is_new: bool) -> Result<(), StorageFault> {
 /// half-made engine behind.
 fn create_engine(path: &Path) -> Result<(), StorageFault> {
     let building = path.join(ENGINE_DIR_NEW);
-    if building
-        .try_exists()
-        .map_err(StorageFault::io("look at", &building))?
-    {
-        fs::remove_dir_all(&building)
-            .map_err(StorageFault::io("remove the unfinished", &building))?;
+    if building.try_exists().map_err(StorageFault::io("look at", &building))? {
+        fs::remove_dir_all(&building).map_err(StorageFault::io("remove the unfinished", &building))?;
     }
     let (db, tables) = open_engine(&building)?;
-    db.persist(PersistMode::SyncAll)
-        .map_err(StorageFault::engine("sync its first journal"))?;
+    db.persist(PersistMode::SyncAll).map_err(StorageFault::engine("sync its first journal"))?;
     drop(tables);
     drop(db);
     let engine_dir = path.join(ENGINE_DIR);
@@ -182,10 +147,8 @@ fn create_engine(path: &Path) -> Result<(), StorageFault> {
 }
 
 fn open_engine(dir: &Path) -> Result<(Database, Vec<Keyspace>), StorageFault> {
-    let db = Database::builder(dir)
-        .cache_size(CACHE_BYTES)
-        .open()
-        .map_err(StorageFault::engine("open the data files"))?;
+    let db =
+        Database::builder(dir).cache_size(CACHE_BYTES).open().map_err(StorageFault::engine("open the data files"))?;
     let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES);
     let tables = Table::ALL
         .into_iter()
@@ -197,21 +160,12 @@ fn open_engine(dir: &Path) -> Result<(Database, Vec<Keyspace>), StorageFault> {
 
 impl KvRead for FjallKv {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFault> {
-        let value = self.shared.tables[table.index()]
-            .get(key)
-            .map_err(StorageFault::engine("read a record"))?;
+        let value = self.shared.tables[table.index()].get(key).map_err(StorageFault::engine("read a record"))?;
         Ok(value.map(|value| value.to_vec()))
     }
 
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut Visitor<'_>,
-    ) -> Result<(), StorageFault> {
-        self.shared
-            .scan(&self.shared.db.snapshot(), table, (from, to), false, visit)
+    fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, visit: &mut Visitor<'_>) -> Result<(), StorageFault> {
+        self.shared.scan(&self.shared.db.snapshot(), table, (from, to), false, visit)
     }
 
     fn scan_back(
@@ -221,8 +175,7 @@ impl KvRead for FjallKv {
         to: Option<&[u8]>,
         visit: &mut Visitor<'_>,
     ) -> Result<(), StorageFault> {
-        self.shared
-            .scan(&self.shared.db.snapshot(), table, (from, to), true, visit)
+        self.shared.scan(&self.shared.db.snapshot(), table, (from, to), true, visit)
     }
 }
 
@@ -237,23 +190,15 @@ impl Kv for FjallKv {
                 None => engine_batch.remove(table, op.key),
             }
         }
-        engine_batch
-            .commit()
-            .map_err(StorageFault::engine("write a batch"))
+        engine_batch.commit().map_err(StorageFault::engine("write a batch"))
     }
 
     fn snapshot(&self) -> Arc<dyn KvRead> {
-        Arc::new(FjallSnapshot {
-            snapshot: self.shared.db.snapshot(),
-            shared: Arc::clone(&self.shared),
-        })
+        Arc::new(FjallSnapshot { snapshot: self.shared.db.snapshot(), shared: Arc::clone(&self.shared) })
     }
 
     fn sync(&self) -> Result<(), StorageFault> {
-        self.shared
-            .db
-            .persist(PersistMode::SyncAll)
-            .map_err(StorageFault::engine("sync the journal"))
+        self.shared.db.persist(PersistMode::SyncAll).map_err(StorageFault::engine("sync the journal"))
     }
 }
 
@@ -272,15 +217,8 @@ impl KvRead for FjallSnapshot {
         Ok(value.map(|value| value.to_vec()))
     }
 
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut Visitor<'_>,
-    ) -> Result<(), StorageFault> {
-        self.shared
-            .scan(&self.snapshot, table, (from, to), false, visit)
+    fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, visit: &mut Visitor<'_>) -> Result<(), StorageFault> {
+        self.shared.scan(&self.snapshot, table, (from, to), false, visit)
     }
 
     fn scan_back(
@@ -290,8 +228,7 @@ impl KvRead for FjallSnapshot {
         to: Option<&[u8]>,
         visit: &mut Visitor<'_>,
     ) -> Result<(), StorageFault> {
-        self.shared
-            .scan(&self.snapshot, table, (from, to), true, visit)
+        self.shared.scan(&self.snapshot, table, (from, to), true, visit)
     }
 }
 
@@ -307,22 +244,13 @@ impl Shared {
         if to.is_some_and(|to| to <= from) {
             return Ok(());
         }
-        let range = (
-            Bound::Included(from),
-            to.map_or(Bound::Unbounded, Bound::Excluded),
-        );
+        let range = (Bound::Included(from), to.map_or(Bound::Unbounded, Bound::Excluded));
         let mut records = snapshot.range::<&[u8], _>(&self.tables[table.index()], range);
         let mut next = || {
-            if back {
-                records.next_back()
-            } else {
-                records.next()
-            }
+            if back { records.next_back() } else { records.next() }
         };
-        while let Some((key, value)) = next()
-            .map(Guard::into_inner)
-            .transpose()
-            .map_err(StorageFault::engine("scan a table"))?
+        while let Some((key, value)) =
+            next().map(Guard::into_inner).transpose().map_err(StorageFault::engine("scan a table"))?
         {
             if visit(&key, &value).is_break() {
                 break;

@@ -28,38 +28,24 @@ impl MemoryKv {
 
     /// Records in a table.
     pub fn table_len(&self, table: Table) -> usize {
-        read(&self.shared).tables[table.index()]
-            .values()
-            .filter(|versions| versions.newest().is_some())
-            .count()
+        read(&self.shared).tables[table.index()].values().filter(|versions| versions.newest().is_some()).count()
     }
 
     fn open_snapshot(&self) -> MemorySnapshot {
         let mut store = write(&self.shared);
         let moment = store.moment;
         *store.live.entry(moment).or_default() += 1;
-        MemorySnapshot {
-            shared: Arc::clone(&self.shared),
-            moment,
-        }
+        MemorySnapshot { shared: Arc::clone(&self.shared), moment }
     }
 }
 
 impl KvRead for MemoryKv {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFault> {
         let store = read(&self.shared);
-        Ok(store.tables[table.index()]
-            .get(key)
-            .and_then(|versions| versions.newest().map(<[u8]>::to_vec)))
+        Ok(store.tables[table.index()].get(key).and_then(|versions| versions.newest().map(<[u8]>::to_vec)))
     }
 
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut Visitor<'_>,
-    ) -> Result<(), StorageFault> {
+    fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, visit: &mut Visitor<'_>) -> Result<(), StorageFault> {
         self.open_snapshot().scan(table, from, to, visit)
     }
 
@@ -109,16 +95,9 @@ impl Drop for MemorySnapshot {
 
 impl MemorySnapshot {
     /// The next records of a scan from either end, copied out under the lock.
-    fn chunk(
-        &self,
-        table: Table,
-        range: (Bound<&[u8]>, Bound<&[u8]>),
-        back: bool,
-    ) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn chunk(&self, table: Table, range: (Bound<&[u8]>, Bound<&[u8]>), back: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
         let store = read(&self.shared);
-        let seen = |(key, versions): (&Vec<u8>, &Versions)| {
-            Some((key.clone(), versions.at(self.moment)?.to_vec()))
-        };
+        let seen = |(key, versions): (&Vec<u8>, &Versions)| Some((key.clone(), versions.at(self.moment)?.to_vec()));
         let records = store.tables[table.index()].range::<[u8], _>(range);
         if back {
             records.rev().filter_map(seen).take(SCAN_CHUNK).collect()
@@ -131,18 +110,10 @@ impl MemorySnapshot {
 impl KvRead for MemorySnapshot {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StorageFault> {
         let store = read(&self.shared);
-        Ok(store.tables[table.index()]
-            .get(key)
-            .and_then(|versions| versions.at(self.moment).map(<[u8]>::to_vec)))
+        Ok(store.tables[table.index()].get(key).and_then(|versions| versions.at(self.moment).map(<[u8]>::to_vec)))
     }
 
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut Visitor<'_>,
-    ) -> Result<(), StorageFault> {
+    fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, visit: &mut Visitor<'_>) -> Result<(), StorageFault> {
         if to.is_some_and(|to| to <= from) {
             return Ok(());
         }
@@ -174,11 +145,7 @@ impl KvRead for MemorySnapshot {
             return Ok(());
         }
         let start = Bound::Included(from);
-        let mut records = self.chunk(
-            table,
-            (start, to.map_or(Bound::Unbounded, Bound::Excluded)),
-            true,
-        );
+        let mut records = self.chunk(table, (start, to.map_or(Bound::Unbounded, Bound::Excluded)), true);
         while let Some((last, _)) = records.last().cloned() {
             for (key, value) in &records {
                 if visit(key, value).is_break() {
@@ -206,18 +173,12 @@ impl Store {
     fn apply(&mut self, batch: Batch) {
         self.moment += 1;
         for op in batch.into_ops() {
-            let versions = self.tables[op.table.index()]
-                .entry(op.key.clone())
-                .or_default();
+            let versions = self.tables[op.table.index()].entry(op.key.clone()).or_default();
             versions.0.push((self.moment, op.value));
             self.stale.push_back((self.moment, op.table, op.key));
         }
         let oldest = self.live.keys().next().copied().unwrap_or(self.moment);
-        while self
-            .stale
-            .front()
-            .is_some_and(|(moment, ..)| *moment <= oldest)
-        {
+        while self.stale.front().is_some_and(|(moment, ..)| *moment <= oldest) {
             let Some((moment, table, key)) = self.stale.pop_front() else {
                 break;
             };
@@ -242,21 +203,12 @@ impl Versions {
     }
 
     fn at(&self, moment: u64) -> Option<&[u8]> {
-        self.0
-            .iter()
-            .rev()
-            .find(|(written, _)| *written <= moment)?
-            .1
-            .as_deref()
+        self.0.iter().rev().find(|(written, _)| *written <= moment)?.1.as_deref()
     }
 
     /// Drops what only readers before `moment` could see.
     fn drop_before(&mut self, moment: u64) {
-        let keep_from = self
-            .0
-            .iter()
-            .rposition(|(written, _)| *written <= moment)
-            .unwrap_or(0);
+        let keep_from = self.0.iter().rposition(|(written, _)| *written <= moment).unwrap_or(0);
         self.0.drain(..keep_from);
     }
 }
@@ -282,11 +234,7 @@ mod tests {
             batch.put(Table::Meta, *b"key", [value]);
             kv.write(batch).expect("memory writes do not fail");
         };
-        let versions = || {
-            read(&kv.shared).tables[Table::Meta.index()]
-                .get(b"key".as_slice())
-                .map_or(0, |v| v.0.len())
-        };
+        let versions = || read(&kv.shared).tables[Table::Meta.index()].get(b"key".as_slice()).map_or(0, |v| v.0.len());
         put(1);
         put(2);
         assert_eq!(versions(), 1);

@@ -49,20 +49,11 @@ fn reads_what_was_written(kv: &dyn Kv) {
     assert_eq!(kv.get(Table::Meta, b"a").unwrap(), None);
     put(kv, Table::Meta, b"a", b"1");
     put(kv, Table::Meta, b"empty", b"");
-    assert_eq!(
-        kv.get(Table::Meta, b"a").unwrap().as_deref(),
-        Some(b"1".as_slice())
-    );
-    assert_eq!(
-        kv.get(Table::Meta, b"empty").unwrap().as_deref(),
-        Some(b"".as_slice())
-    );
+    assert_eq!(kv.get(Table::Meta, b"a").unwrap().as_deref(), Some(b"1".as_slice()));
+    assert_eq!(kv.get(Table::Meta, b"empty").unwrap().as_deref(), Some(b"".as_slice()));
     assert!(kv.contains(Table::Meta, b"empty").unwrap());
     put(kv, Table::Meta, b"a", b"2");
-    assert_eq!(
-        kv.get(Table::Meta, b"a").unwrap().as_deref(),
-        Some(b"2".as_slice())
-    );
+    assert_eq!(kv.get(Table::Meta, b"a").unwrap().as_deref(), Some(b"2".as_slice()));
     let mut batch = Batch::new();
     batch.delete(Table::Meta, *b"a");
     batch.delete(Table::Meta, *b"never there");
@@ -81,15 +72,9 @@ fn keys_are_ordered_as_bytes(kv: &dyn Kv) {
     for key in [3, 0, 5, 1, 4, 2] {
         put(kv, Table::Headers, keys[key], &[key as u8]);
     }
-    let found: Vec<_> = records(kv, Table::Headers, &[], None)
-        .into_iter()
-        .map(|(key, _)| key)
-        .collect();
+    let found: Vec<_> = records(kv, Table::Headers, &[], None).into_iter().map(|(key, _)| key).collect();
     assert_eq!(found, keys);
-    let mut back: Vec<_> = records_back(kv, Table::Headers, &[], None)
-        .into_iter()
-        .map(|(key, _)| key)
-        .collect();
+    let mut back: Vec<_> = records_back(kv, Table::Headers, &[], None).into_iter().map(|(key, _)| key).collect();
     back.reverse();
     assert_eq!(back, keys);
 }
@@ -99,14 +84,8 @@ fn ranges_are_half_open(kv: &dyn Kv) {
         put(kv, Table::State, &[key], &[key]);
     }
     let keys = |from: &[u8], to: Option<&[u8]>| {
-        let forth: Vec<u8> = records(kv, Table::State, from, to)
-            .iter()
-            .map(|(key, _)| key[0])
-            .collect();
-        let mut back: Vec<u8> = records_back(kv, Table::State, from, to)
-            .iter()
-            .map(|(key, _)| key[0])
-            .collect();
+        let forth: Vec<u8> = records(kv, Table::State, from, to).iter().map(|(key, _)| key[0]).collect();
+        let mut back: Vec<u8> = records_back(kv, Table::State, from, to).iter().map(|(key, _)| key[0]).collect();
         back.reverse();
         assert_eq!(forth, back);
         forth
@@ -131,11 +110,7 @@ fn a_visitor_may_stop_and_may_read(kv: &dyn Kv) {
         seen.push(kv.get(Table::State, key).unwrap().unwrap()[0]);
         // A write during a scan is not seen by the scan.
         put(kv, Table::State, &[key[0], 1], &[99]);
-        if key[0] == 5 {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if key[0] == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
     .unwrap();
     assert_eq!(seen, [2, 3, 4, 5]);
@@ -165,22 +140,12 @@ fn a_batch_is_one_step(kv: &dyn Kv) {
     batch.put(Table::Meta, *b"twice", *b"second");
     batch.put(Table::Meta, *b"back", *b"1");
     batch.delete(Table::Meta, *b"back");
-    assert_eq!(
-        kv.get(Table::Headers, b"h").unwrap(),
-        None,
-        "a staged change is not visible"
-    );
+    assert_eq!(kv.get(Table::Headers, b"h").unwrap(), None, "a staged change is not visible");
     kv.write(batch).unwrap();
-    assert_eq!(
-        kv.get(Table::Meta, b"twice").unwrap().as_deref(),
-        Some(b"second".as_slice())
-    );
+    assert_eq!(kv.get(Table::Meta, b"twice").unwrap().as_deref(), Some(b"second".as_slice()));
     assert_eq!(kv.get(Table::Meta, b"gone").unwrap(), None);
     assert_eq!(kv.get(Table::Meta, b"back").unwrap(), None);
-    assert_eq!(
-        kv.get(Table::Headers, b"h").unwrap().as_deref(),
-        Some(b"1".as_slice())
-    );
+    assert_eq!(kv.get(Table::Headers, b"h").unwrap().as_deref(), Some(b"1".as_slice()));
 }
 
 fn a_snapshot_does_not_move(kv: &dyn Kv) {
@@ -195,39 +160,19 @@ fn a_snapshot_does_not_move(kv: &dyn Kv) {
     let after = kv.snapshot();
     put(kv, Table::Meta, b"a", b"3");
     let record = |key: &[u8], value: &[u8]| (key.to_vec(), value.to_vec());
-    assert_eq!(
-        records(&*before, Table::Meta, &[], None),
-        [record(b"a", b"1"), record(b"b", b"1")]
-    );
-    assert_eq!(
-        records_back(&*after, Table::Meta, &[], None),
-        [record(b"c", b"2"), record(b"a", b"2")]
-    );
-    assert_eq!(
-        before.get(Table::Meta, b"b").unwrap().as_deref(),
-        Some(b"1".as_slice())
-    );
+    assert_eq!(records(&*before, Table::Meta, &[], None), [record(b"a", b"1"), record(b"b", b"1")]);
+    assert_eq!(records_back(&*after, Table::Meta, &[], None), [record(b"c", b"2"), record(b"a", b"2")]);
+    assert_eq!(before.get(Table::Meta, b"b").unwrap().as_deref(), Some(b"1".as_slice()));
     assert_eq!(before.get(Table::Meta, b"c").unwrap(), None);
     assert_eq!(after.get(Table::Meta, b"b").unwrap(), None);
-    assert_eq!(
-        kv.get(Table::Meta, b"a").unwrap().as_deref(),
-        Some(b"3".as_slice())
-    );
+    assert_eq!(kv.get(Table::Meta, b"a").unwrap().as_deref(), Some(b"3".as_slice()));
 }
 
 /// Random batches against a `BTreeMap`, with snapshots compared later to copies of the map.
 fn agrees_with_a_map(fresh: &dyn Fn() -> Box<dyn Kv>) {
-    let op = (
-        0..2usize,
-        vec(0..4u8, 1..3),
-        proptest::option::of(vec(any::<u8>(), 0..4)),
-    );
+    let op = (0..2usize, vec(0..4u8, 1..3), proptest::option::of(vec(any::<u8>(), 0..4)));
     let batches = vec(vec(op, 0..12), 1..12);
-    let config = ProptestConfig {
-        cases: 12,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    };
+    let config = ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(batches in batches, from in vec(0..4u8, 0..3), to in vec(0..4u8, 0..3))| {
         let tables = [Table::State, Table::Layers];
         let kv = fresh();

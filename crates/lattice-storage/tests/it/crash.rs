@@ -20,17 +20,10 @@ fn batch(n: u32) -> Batch {
     let mut batch = Batch::new();
     for i in 0..RECORDS_A_BATCH {
         let key = [n.to_be_bytes(), i.to_be_bytes()].concat();
-        batch.put(
-            Table::State,
-            key.clone(),
-            vec![n as u8; (i * 37 % 900) as usize],
-        );
+        batch.put(Table::State, key.clone(), vec![n as u8; (i * 37 % 900) as usize]);
         batch.put(Table::Layers, key, n.to_be_bytes());
         if n >= 2 {
-            batch.delete(
-                Table::Layers,
-                [(n - 2).to_be_bytes(), i.to_be_bytes()].concat(),
-            );
+            batch.delete(Table::Layers, [(n - 2).to_be_bytes(), i.to_be_bytes()].concat());
         }
     }
     batch.put(Table::Meta, *b"count", n.to_be_bytes());
@@ -79,11 +72,7 @@ fn run_and_kill(dir: &Path, batches: u32) -> u32 {
             killed = true;
         }
     }
-    assert!(
-        killed,
-        "the child ended by itself after {seen} batches: {:?}",
-        child.wait()
-    );
+    assert!(killed, "the child ended by itself after {seen} batches: {:?}", child.wait());
     child.wait().unwrap();
     acknowledged.unwrap()
 }
@@ -96,20 +85,13 @@ fn every_acknowledged_batch_survives_kill_9_whole() {
         let acknowledged = run_and_kill(folder.path(), batches);
         let kv = FjallKv::open(folder.path()).unwrap();
         let count = counter(&kv).unwrap();
-        assert!(
-            count >= acknowledged,
-            "batch {acknowledged} was acknowledged, the store has {count}"
-        );
+        assert!(count >= acknowledged, "batch {acknowledged} was acknowledged, the store has {count}");
         let state = records(&kv, Table::State, &[], None);
         assert_eq!(state.len() as u32, (count + 1) * RECORDS_A_BATCH);
         for (key, value) in &state {
             let n = u32::from_be_bytes(key[..4].try_into().unwrap());
             let i = u32::from_be_bytes(key[4..].try_into().unwrap());
-            assert_eq!(
-                value,
-                &vec![n as u8; (i * 37 % 900) as usize],
-                "batch {n}, record {i}"
-            );
+            assert_eq!(value, &vec![n as u8; (i * 37 % 900) as usize], "batch {n}, record {i}");
         }
         let layers = records(&kv, Table::Layers, &[], None);
         assert_eq!(layers.len() as u32, (count + 1).min(2) * RECORDS_A_BATCH);

@@ -3,8 +3,7 @@
 use std::{fs, sync::Arc, thread};
 
 use lattice_storage::{
-    Batch, FORMAT_VERSION, FaultKind, FaultyKv, FjallKv, Kv, KvRead, MemoryKv, StorageFault, Table,
-    Visitor,
+    Batch, FORMAT_VERSION, FaultKind, FaultyKv, FjallKv, Kv, KvRead, MemoryKv, StorageFault, Table, Visitor,
 };
 use tempfile::TempDir;
 
@@ -21,13 +20,7 @@ impl KvRead for InFolder {
         self.kv.get(table, key)
     }
 
-    fn scan(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: Option<&[u8]>,
-        visit: &mut Visitor<'_>,
-    ) -> Result<(), StorageFault> {
+    fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, visit: &mut Visitor<'_>) -> Result<(), StorageFault> {
         self.kv.scan(table, from, to, visit)
     }
 
@@ -60,10 +53,7 @@ impl Kv for InFolder {
 fn fjall_conforms() {
     suite(&|| {
         let folder = tempfile::tempdir().unwrap();
-        Box::new(InFolder {
-            kv: FjallKv::open(folder.path()).unwrap(),
-            _folder: folder,
-        })
+        Box::new(InFolder { kv: FjallKv::open(folder.path()).unwrap(), _folder: folder })
     });
 }
 
@@ -94,14 +84,8 @@ fn fjall_reopens_with_everything() {
         let kv = FjallKv::open(folder.path()).unwrap();
         assert_eq!(records(&kv, Table::State, &[], None).len(), 499);
         assert_eq!(kv.get(Table::State, &7u32.to_be_bytes()).unwrap(), None);
-        assert_eq!(
-            kv.get(Table::State, &8u32.to_be_bytes()).unwrap(),
-            Some(vec![8; 3000])
-        );
-        assert_eq!(
-            kv.get(Table::Meta, b"head").unwrap().as_deref(),
-            Some(b"x".as_slice())
-        );
+        assert_eq!(kv.get(Table::State, &8u32.to_be_bytes()).unwrap(), Some(vec![8; 3000]));
+        assert_eq!(kv.get(Table::Meta, b"head").unwrap().as_deref(), Some(b"x".as_slice()));
         assert_eq!(kv.path(), folder.path());
     }
 }
@@ -112,10 +96,7 @@ fn memory_reopens_by_another_handle() {
     put(&kv, Table::Meta, b"a", b"1");
     let again = kv.clone();
     drop(kv);
-    assert_eq!(
-        again.get(Table::Meta, b"a").unwrap().as_deref(),
-        Some(b"1".as_slice())
-    );
+    assert_eq!(again.get(Table::Meta, b"a").unwrap().as_deref(), Some(b"1".as_slice()));
     assert_eq!(again.table_len(Table::Meta), 1);
 }
 
@@ -127,10 +108,7 @@ fn a_directory_has_one_owner() {
     assert!(matches!(error, StorageFault::Locked { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains("in use by another process"), "{text}");
-    assert!(
-        text.contains(&std::process::id().to_string()),
-        "it names the holder: {text}"
-    );
+    assert!(text.contains(&std::process::id().to_string()), "it names the holder: {text}");
     drop(kv);
     FjallKv::open(folder.path()).unwrap();
 }
@@ -141,10 +119,7 @@ fn a_snapshot_keeps_the_directory_owned() {
     let kv = FjallKv::open(folder.path()).unwrap();
     let snapshot = kv.snapshot();
     drop(kv);
-    assert!(matches!(
-        FjallKv::open(folder.path()),
-        Err(StorageFault::Locked { .. })
-    ));
+    assert!(matches!(FjallKv::open(folder.path()), Err(StorageFault::Locked { .. })));
     drop(snapshot);
     FjallKv::open(folder.path()).unwrap();
 }
@@ -154,20 +129,11 @@ fn other_formats_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     drop(FjallKv::open(folder.path()).unwrap());
     let file = folder.path().join("FORMAT");
-    assert_eq!(
-        fs::read_to_string(&file).unwrap(),
-        format!("lattice storage format {FORMAT_VERSION}\n")
-    );
-    for (content, found) in [
-        ("lattice storage format 999\n", "999"),
-        ("something else", "something else"),
-    ] {
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("lattice storage format {FORMAT_VERSION}\n"));
+    for (content, found) in [("lattice storage format 999\n", "999"), ("something else", "something else")] {
         fs::write(&file, content).unwrap();
         let text = FjallKv::open(folder.path()).unwrap_err().to_string();
-        assert!(
-            text.contains(found) && text.contains(&format!("reads format {FORMAT_VERSION}")),
-            "{text}"
-        );
+        assert!(text.contains(found) && text.contains(&format!("reads format {FORMAT_VERSION}")), "{text}");
     }
     fs::remove_file(&file).unwrap();
     let error = FjallKv::open(folder.path()).unwrap_err();
@@ -178,11 +144,7 @@ fn other_formats_are_refused_by_name() {
 fn a_first_start_that_was_killed_is_begun_anew() {
     let folder = tempfile::tempdir().unwrap();
     // What a kill inside the first open leaves: the format file and a half-made engine under its building name.
-    fs::write(
-        folder.path().join("FORMAT"),
-        format!("lattice storage format {FORMAT_VERSION}\n"),
-    )
-    .unwrap();
+    fs::write(folder.path().join("FORMAT"), format!("lattice storage format {FORMAT_VERSION}\n")).unwrap();
     fs::create_dir(folder.path().join("kv.new")).unwrap();
     fs::write(folder.path().join("kv.new").join("0.jnl"), b"half").unwrap();
     let kv = FjallKv::open(folder.path()).unwrap();
@@ -196,30 +158,20 @@ fn a_path_that_cannot_be_a_directory_is_a_clear_error() {
     let file = folder.path().join("file");
     fs::write(&file, b"").unwrap();
     let text = FjallKv::open(&file).unwrap_err().to_string();
-    assert!(
-        text.contains("data directory") && text.contains(file.to_str().unwrap()),
-        "{text}"
-    );
+    assert!(text.contains("data directory") && text.contains(file.to_str().unwrap()), "{text}");
 }
 
 #[test]
 fn readers_never_see_half_a_batch() {
     let folder = tempfile::tempdir().unwrap();
-    let stores: [Arc<dyn Kv>; 2] = [
-        Arc::new(FjallKv::open(folder.path()).unwrap()),
-        Arc::new(MemoryKv::new()),
-    ];
+    let stores: [Arc<dyn Kv>; 2] = [Arc::new(FjallKv::open(folder.path()).unwrap()), Arc::new(MemoryKv::new())];
     for kv in stores {
         thread::scope(|scope| {
             let writer = scope.spawn(|| {
                 for round in 0..300u32 {
                     let mut batch = Batch::new();
                     for key in 0..20u8 {
-                        batch.put(
-                            if key < 10 { Table::State } else { Table::Meta },
-                            [key],
-                            round.to_be_bytes(),
-                        );
+                        batch.put(if key < 10 { Table::State } else { Table::Meta }, [key], round.to_be_bytes());
                     }
                     kv.write(batch).unwrap();
                 }
@@ -228,15 +180,8 @@ fn readers_never_see_half_a_batch() {
                 let snapshot = kv.snapshot();
                 let mut values = records(&*snapshot, Table::State, &[], None);
                 values.extend(records(&*snapshot, Table::Meta, &[], None));
-                assert!(
-                    values.is_empty() || values.len() == 20,
-                    "{} records",
-                    values.len()
-                );
-                assert!(
-                    values.windows(2).all(|pair| pair[0].1 == pair[1].1),
-                    "{values:?}"
-                );
+                assert!(values.is_empty() || values.len() == 20, "{} records", values.len());
+                assert!(values.windows(2).all(|pair| pair[0].1 == pair[1].1), "{values:?}");
             }
         });
     }
@@ -252,25 +197,16 @@ fn faults_come_when_ordered() {
     let value = |kv: &FaultyKv<MemoryKv>| kv.get(Table::Meta, b"a").unwrap();
 
     let kv = FaultyKv::new(MemoryKv::new(), FaultKind::Refuse, 2);
-    assert_eq!(
-        [refused(&kv), refused(&kv), refused(&kv)],
-        [false, true, true]
-    );
+    assert_eq!([refused(&kv), refused(&kv), refused(&kv)], [false, true, true]);
     assert_eq!(value(&kv), Some(vec![0]));
 
     let kv = FaultyKv::new(MemoryKv::new(), FaultKind::RefuseAfter, 2);
-    assert_eq!(
-        [refused(&kv), refused(&kv), refused(&kv)],
-        [false, true, true]
-    );
+    assert_eq!([refused(&kv), refused(&kv), refused(&kv)], [false, true, true]);
     assert_eq!(value(&kv), Some(vec![1]));
 
     let kv = FaultyKv::new(MemoryKv::new(), FaultKind::Lose, 2);
     assert_eq!([refused(&kv), refused(&kv)], [false, false]);
     assert_eq!(value(&kv), Some(vec![0]));
     assert!(!refused(&kv));
-    assert_eq!(
-        kv.into_inner().get(Table::Meta, b"a").unwrap(),
-        Some(vec![2])
-    );
+    assert_eq!(kv.into_inner().get(Table::Meta, b"a").unwrap(), Some(vec![2]));
 }

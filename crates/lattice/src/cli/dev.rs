@@ -1,6 +1,5 @@
 //! `lattice dev`: a development node in the foreground.
 
-use super::print_line;
 use crate::{
     amount,
     failure::Failure,
@@ -8,6 +7,7 @@ use crate::{
 };
 use lattice_types::spec::{DEV_ACCOUNTS, DEV_BALANCE, DEV_CHAIN_ID};
 use std::{
+    io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
@@ -48,7 +48,8 @@ pub fn run(args: Args, json: bool) -> Result<(), Failure> {
     };
     let ready = |addr: SocketAddr| {
         let text = if json { banner_json(addr, &options) } else { banner(addr, &data) };
-        print_line(&text);
+        // The node serves on when nobody reads its banner.
+        let _nobody_reads = writeln!(std::io::stdout(), "{text}");
     };
     node::run(&options, ready).map_err(|error| explain(&error, &options))
 }

@@ -36,7 +36,7 @@ pub struct Args {
     #[arg(long, default_value_t = 4096, requires = "local", value_name = "MIB")]
     memory_mb: u64,
     /// Time that a local run may take, import included, seconds
-    #[arg(long, default_value_t = 60, requires = "local", value_name = "SECONDS")]
+    #[arg(long, default_value_t = 60, requires = "local", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     timeout_s: u64,
     #[command(flatten)]
     key: KeyArgs,

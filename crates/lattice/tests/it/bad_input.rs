@@ -3,7 +3,7 @@
 use crate::binary::{digits_model, run, run_with_stdin, write};
 use crate::local::zero_tensor;
 use lattice_inference::{Tensor, npy};
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, process::Command};
 
 #[test]
 fn usage_errors_end_with_2() {
@@ -130,5 +130,10 @@ fn limits_of_a_local_run_hold() {
     let model = digits_model();
     let args = ["run", "--local", model.to_str().unwrap(), "--input", &input];
     run(&[&args[..], &["--memory-mb", "0"]].concat()).fails(1, &["memory", "--memory-mb"]);
-    run(&[&args[..], &["--timeout-s", "0"]].concat()).fails(1, &["0 s", "--timeout-s"]);
+
+    // A pipe that nobody writes to takes for ever.
+    let pipe = dir.path().join("pipe.onnx");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let args = ["run", "--local", pipe.to_str().unwrap(), "--timeout-s", "1"];
+    run(&args).fails(1, &["1 s", "--timeout-s"]);
 }

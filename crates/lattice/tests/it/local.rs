@@ -83,15 +83,17 @@ fn npy_json_object_and_stdin_give_the_same_answer() {
 #[test]
 fn every_sample_gets_scikit_learns_probabilities() {
     let dir = tempfile::tempdir().unwrap();
+    let mut right = 0;
     for sample in samples() {
         let file = write(dir.path(), "image.json", json!(sample.image).to_string().as_bytes());
         let output = run_local(&["--input", &file])["outputs"][0].take();
-        assert_eq!(argmax(&output), sample.label);
+        right += usize::from(argmax(&output) == sample.label);
         let found: Vec<f64> = serde_json::from_value(output["data"].clone()).unwrap();
         for (a, b) in found.iter().zip(&sample.probabilities) {
             assert!((a - b).abs() <= 1e-5, "label {}: {found:?}, expected {:?}", sample.label, sample.probabilities);
         }
     }
+    assert!(right >= 8, "the model itself mistakes two of the ten images");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The built binary as a user meets it: arguments, stdout, stderr, exit codes, and a real node.
 
+#![allow(clippy::unwrap_used)]
+
 mod bad_input;
 mod binary;
 mod demo;
