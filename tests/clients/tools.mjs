@@ -24,6 +24,9 @@ export function artifact(name) {
   return JSON.parse(readFileSync(join(root, "contracts/artifacts", `${name}.json`), "utf8"));
 }
 
+/** Path of a bundled model. */
+export const modelFile = (name) => join(root, "models", name);
+
 /** The node's binary. */
 export function nodeBinary() {
   return process.env.LATTICE_BIN ?? join(process.env.CARGO_TARGET_DIR ?? join(root, "target"), "release/lattice");

@@ -25,8 +25,9 @@ pub use chain::{Chain, Effects, Input};
 pub use error::{ChainError, ModelError, ViewError};
 pub use lattice_execution::{
     CallOutcome, CallRequest, CallStatus, ExecutionError, GasEstimate, ModelRecord, ModelStatus, SimulationError,
+    base_fee_next,
 };
-pub use lattice_inference::ValueInfo;
+pub use lattice_inference::{ValueInfo, executor_version, is_accelerated};
 pub use lattice_state::{AccountProof, State};
 pub use lattice_storage::{ArtifactStore, StorageFault, artifact::ArtifactError};
 pub use models::{ModelSignature, ModelStore};

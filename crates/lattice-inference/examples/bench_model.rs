@@ -46,7 +46,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     times.drain(..3);
     times.sort_by(f64::total_cmp);
     let (median, low, high) = (times[times.len() / 2], times[0], times[times.len() - 1]);
-    println!("run    median {median:.3} ms of {} (from {low:.3} to {high:.3}), accelerated {}", times.len(), is_accelerated());
+    println!(
+        "run    median {median:.3} ms of {} (from {low:.3} to {high:.3}), accelerated {}",
+        times.len(),
+        is_accelerated()
+    );
     println!("cost   {cost:?}");
     println!("gas    {} = {:.2} x 240 x the median in us", cost.gas(), cost.gas() as f64 / (240_000.0 * median));
     Ok(())

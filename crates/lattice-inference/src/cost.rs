@@ -48,14 +48,17 @@ pub struct Cost {
     pub memory_bytes: u64,
 }
 
-// A gas unit is about 1/240 us of one core. Calibrated on an AVX2 core at 2.4-3.5 GHz with `examples/bench_model.rs`:
-// matrix kernels sustain about 40 GMAC/s, vectorised element steps about 4 G/s, and operands move at about 20 GB/s.
+// A gas unit is about 1/240 us of one core. Calibrated on an AVX2 core (AMD EPYC of the third generation) with
+// `examples/bench_model.rs`: matrix kernels sustain 43 GMAC/s; elementwise steps, mostly fused, 10 G/s; activations pass
+// through the caches at 50 GB/s; weights come from memory at 10 GB/s.
 /// Multiply-accumulates paid by one gas.
-const MACS_PER_GAS: u64 = 160;
+const MACS_PER_GAS: u64 = 175;
 /// Element steps paid by one gas.
-const STEPS_PER_GAS: u64 = 16;
-/// Bytes paid by one gas.
-const BYTES_PER_GAS: u64 = 80;
+const STEPS_PER_GAS: u64 = 40;
+/// Bytes of operands and results paid by one gas.
+const BYTES_PER_GAS: u64 = 200;
+/// Bytes of weights paid by one gas, on top of their share as operands.
+const WEIGHT_BYTES_PER_GAS: u64 = 48;
 /// Gas of one operator: its dispatch and allocation.
 const GAS_PER_NODE: u64 = 120;
 /// Gas of the smallest run: input and output handling, cache lookup.
@@ -92,11 +95,12 @@ impl Cost {
         cost
     }
 
-    /// Gas of one run: monotone in multiply-accumulates, steps, bytes and nodes, with a floor.
+    /// Gas of one run: monotone in multiply-accumulates, steps, bytes, weights and nodes, with a floor.
     pub fn gas(&self) -> u64 {
         let gas = (self.macs / MACS_PER_GAS)
             .saturating_add(self.steps / STEPS_PER_GAS)
             .saturating_add(self.bytes / BYTES_PER_GAS)
+            .saturating_add(self.weights_bytes / WEIGHT_BYTES_PER_GAS)
             .saturating_add(self.nodes.saturating_mul(GAS_PER_NODE));
         gas.max(GAS_MIN)
     }

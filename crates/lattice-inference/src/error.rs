@@ -264,7 +264,9 @@ pub enum NpyError {
     #[error(".npy header: {0}")]
     Header(String),
     /// An element type that is not supported.
-    #[error(".npy element type '{0}' is not supported; convert with numpy's astype to float32, int32, int64, uint8 or bool")]
+    #[error(
+        ".npy element type '{0}' is not supported; convert with numpy's astype to float32, int32, int64, uint8 or bool"
+    )]
     DType(String),
     /// The elements do not fit the header.
     #[error(".npy data: {0}")]

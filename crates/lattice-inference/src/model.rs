@@ -66,7 +66,8 @@ impl Model {
             index += count;
         }
         release(&graph, &mut steps);
-        let read: Vec<u32> = steps.iter().flat_map(|s| s.inputs.iter().copied()).chain(graph.output_values().to_vec()).collect();
+        let read: Vec<u32> =
+            steps.iter().flat_map(|s| s.inputs.iter().copied()).chain(graph.output_values().to_vec()).collect();
         let constants: BTreeMap<u32, Arc<Tensor>> =
             read.into_iter().filter_map(|v| graph.constant(v).map(|t| (v, t.clone()))).collect();
         let packed: usize = steps.iter().map(|s| s.action.bytes()).sum();
@@ -168,26 +169,6 @@ impl Model {
         Ok(out)
     }
 
-    #[doc(hidden)]
-    pub fn profile(&self, inputs: &[Tensor], n: usize) {
-        let mut total = vec![f64::MAX; self.steps.len()];
-        for _ in 0..n {
-        let mut slots: Vec<Slot<'_>> = (0..self.values).map(|_| Slot::Empty).collect();
-        inputs.iter().enumerate().for_each(|(i, tensor)| slots[i] = Slot::Borrowed(tensor));
-        self.constants.iter().for_each(|(&v, tensor)| slots[v as usize] = Slot::Borrowed(tensor));
-        for (k, step) in self.steps.iter().enumerate() {
-            let t = std::time::Instant::now();
-            let results = step.run(&mut slots).unwrap();
-            total[k] = total[k].min(t.elapsed().as_secs_f64());
-            for (&v, tensor) in step.outputs.iter().zip(results) {
-                slots[v as usize] = Slot::Owned(tensor);
-            }
-            step.released.iter().for_each(|&v| slots[v as usize] = Slot::Empty);
-        }}
-        for (k, step) in self.steps.iter().enumerate() { println!("{:8.3} ms {} {}", total[k]*1e3, step.index, step.operator); }
-        println!("sum {:.3}", total.iter().sum::<f64>()*1e3);
-    }
-
     fn check_inputs(&self, inputs: &[Tensor]) -> Result<(), RunError> {
         if inputs.len() != self.inputs.len() {
             return Err(RunError::InputCount { expected: self.inputs.len(), got: inputs.len() });
@@ -275,9 +256,7 @@ fn prepare(graph: &Graph, index: usize) -> Result<Step, LoadError> {
     let wrong = |reason| LoadError::Node { index, operator: node.op.name, reason };
     let constant = |i: usize| node.inputs.get(i).and_then(|&v| graph.constant(v));
     let action = match node.op.code {
-        code if code == movement::RESHAPE.code => {
-            Action::Reshape(types[node.first_output as usize].shape.clone())
-        }
+        code if code == movement::RESHAPE.code => Action::Reshape(types[node.first_output as usize].shape.clone()),
         code if code == matmul::MATMUL.code => match constant(1).and_then(|b| matmul::prepare(b)) {
             Some(packed) => {
                 inputs.truncate(1);

@@ -82,7 +82,8 @@ fn parse_header(header: &str) -> Result<(DType, bool, Vec<usize>), NpyError> {
         _ => return Err(NpyError::Header("fortran_order must be True or False".into())),
     };
     let bad_shape = || NpyError::Header("shape must be a tuple of integers".into());
-    let shape = value("shape")?.strip_prefix('(').and_then(|s| s.split_once(')')).map(|(s, _)| s).ok_or_else(bad_shape)?;
+    let shape =
+        value("shape")?.strip_prefix('(').and_then(|s| s.split_once(')')).map(|(s, _)| s).ok_or_else(bad_shape)?;
     let dims = shape.split(',').map(str::trim).filter(|d| !d.is_empty());
     let shape: Vec<usize> = dims.map(|d| d.parse().map_err(|_| bad_shape())).collect::<Result<_, _>>()?;
     element_count(dtype, &shape)?;
@@ -176,7 +177,9 @@ mod tests {
         assert!(refused("{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }").contains(">f4"));
         assert!(refused("{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }").contains("<c8"));
         assert!(refused("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (2,), }").contains("structured"));
-        assert!(refused("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }").contains("expected 12 bytes, got 8"));
+        assert!(
+            refused("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }").contains("expected 12 bytes, got 8")
+        );
         assert!(refused("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }").contains("tuple"));
         assert!(refused("{'descr': '<f4', 'shape': (2,), }").contains("fortran_order"));
         let whole = write(&Tensor::from_f32([4], vec![1.0; 4]).unwrap());

@@ -248,7 +248,10 @@ impl Data {
     /// Reads little-endian elements; `bytes` must hold a whole number of them, and bools must be 0 or 1.
     pub fn from_le_bytes(dtype: DType, bytes: &[u8]) -> Result<Data, TensorError> {
         if !bytes.len().is_multiple_of(dtype.size_bytes()) {
-            return Err(TensorError::ByteLength { expected: bytes.len().next_multiple_of(dtype.size_bytes()), got: bytes.len() });
+            return Err(TensorError::ByteLength {
+                expected: bytes.len().next_multiple_of(dtype.size_bytes()),
+                got: bytes.len(),
+            });
         }
         macro_rules! read {
             ($t:ty) => {

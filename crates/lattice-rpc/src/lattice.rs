@@ -42,5 +42,7 @@ fn status(api: &Api, _: &mut Params<'_>) -> Answer {
         "models": U64::from(models),
         "safe": U64::from(view.safe_number()),
         "finalized": U64::from(view.finalized_number()),
+        "executor": lattice_chain::executor_version(),
+        "accelerated": lattice_chain::is_accelerated(),
     }))
 }

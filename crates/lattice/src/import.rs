@@ -2,6 +2,7 @@
 
 use crate::{
     failure::{Failure, read_file},
+    onnx_inputs::{DeclaredInput, declared_inputs},
     tensors::{self, RawInput},
 };
 use lattice_inference::{Graph, ImportError, ImportOptions, Tensor, import_onnx};
@@ -10,6 +11,8 @@ use std::{collections::BTreeMap, path::Path};
 
 /// Bytes that every frozen graph begins with.
 const GRAPH_MAGIC: &[u8] = b"LATG";
+/// An input with more elements is data, not a parameter of the graph.
+const CONSTANT_ELEMENTS_MAX: usize = 16;
 
 /// Shapes of inputs by their names.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
@@ -49,57 +52,60 @@ pub fn bytes_to_graph(
 
 /// A graph whose dynamic shapes are those of the inputs at hand, and the inputs that are left to bind.
 ///
-/// Small integer inputs (a sampling rate, a target length) on which shapes depend become constants of the graph, when
-/// the importer refuses the graph otherwise.
+/// Small integer inputs (a sampling rate, a target shape) on which shapes depend become constants of the graph, when
+/// the importer refuses it otherwise.
 pub fn for_inputs(path: &Path, bytes: &[u8], raw: Vec<RawInput>) -> Result<(Graph, Vec<RawInput>), Failure> {
-    let none = BTreeMap::new;
-    let first = match bytes_to_graph(path, bytes, Shapes::new(), none()) {
-        Ok(graph) => {
-            let shapes = other_shapes(&graph, &raw)?;
-            if shapes.is_empty() || bytes.starts_with(GRAPH_MAGIC) {
-                return Ok((graph, raw));
-            }
-            bytes_to_graph(path, bytes, shapes, none())
-        }
-        Err(_) => bytes_to_graph(path, bytes, named_shapes(&raw)?, none()),
+    let declared = match declared_inputs(bytes) {
+        Some(declared) if !declared.is_empty() && !bytes.starts_with(GRAPH_MAGIC) => declared,
+        // A frozen graph has its shapes; a file without inputs, or no ONNX at all, is for the importer to judge.
+        _ => return bytes_to_graph(path, bytes, Shapes::new(), BTreeMap::new()).map(|graph| (graph, raw)),
     };
-    let refusal = match first {
+    let names: Vec<&str> = declared.iter().map(|input| input.name.as_str()).collect();
+    let raw = in_order(raw, &names)?;
+    let refusal = match bytes_to_graph(path, bytes, shapes(&raw, &declared)?, BTreeMap::new()) {
         Ok(graph) => return Ok((graph, raw)),
         Err(refusal) => refusal,
     };
-    let (constants, left): (Vec<RawInput>, Vec<RawInput>) = raw.into_iter().partition(RawInput::is_named_small_integer);
+    let mut constants = BTreeMap::new();
+    let mut left = Vec::new();
+    for (input, declared) in raw.into_iter().zip(&declared) {
+        match declared.dtype {
+            Some(dtype) if !dtype.is_float() && input.element_count() <= CONSTANT_ELEMENTS_MAX => {
+                constants.insert(declared.name.clone(), input.to_tensor(dtype, None)?);
+            }
+            _ => left.push(input),
+        }
+    }
     if constants.is_empty() {
         return Err(refusal);
     }
-    let mut values = BTreeMap::new();
-    for input in constants {
-        let name = input.name().expect("only named inputs were taken").to_owned();
-        values.insert(name, input.to_own_tensor()?);
-    }
     // The first refusal tells more about the model than one under bound constants.
-    bytes_to_graph(path, bytes, named_shapes(&left)?, values).map(|graph| (graph, left)).map_err(|_| refusal)
+    bytes_to_graph(path, bytes, shapes(&left, &declared)?, constants).map(|graph| (graph, left)).map_err(|_| refusal)
 }
 
-/// The shapes in which the inputs differ from the graph's.
-fn other_shapes(graph: &Graph, raw: &[RawInput]) -> Result<Shapes, Failure> {
-    let names: Vec<&str> = graph.inputs().iter().map(|info| info.name.as_str()).collect();
+/// Gives every declared input its raw one, under its name.
+fn in_order(raw: Vec<RawInput>, names: &[&str]) -> Result<Vec<RawInput>, Failure> {
+    let order = tensors::assign(&raw, names)?;
+    let one = |(name, index): (&&str, Option<usize>)| match index {
+        Some(index) => Ok(raw[index].clone().with_name(name)),
+        None => Err(Failure::new(format!("input '{name}' is missing; the model has {}", names.join(", ")))
+            .next(format!("add --input {name}=FILE"))),
+    };
+    names.iter().zip(order).map(one).collect()
+}
+
+/// The shapes of named inputs, each with the leading 1 that its tensor leaves out.
+fn shapes(raw: &[RawInput], declared: &[DeclaredInput]) -> Result<Shapes, Failure> {
     let mut shapes = Shapes::new();
-    for (info, index) in graph.inputs().iter().zip(tensors::assign(raw, &names)?) {
-        let Some(index) = index else { continue };
-        let own = raw[index].shape()?;
-        // Of another rank it cannot be the same input: binding tells so.
-        if own.len() == info.shape.len() && own != info.shape {
-            shapes.insert(info.name.clone(), own);
+    for input in declared {
+        let Some(found) = raw.iter().find(|raw| raw.name() == Some(&input.name)) else { continue };
+        let mut shape = found.shape()?;
+        if input.rank == Some(shape.len() + 1) {
+            shape.insert(0, 1);
         }
+        shapes.insert(input.name.clone(), shape);
     }
     Ok(shapes)
-}
-
-fn named_shapes(raw: &[RawInput]) -> Result<Shapes, Failure> {
-    raw.iter()
-        .filter_map(|input| Some((input.name()?.to_owned(), input)))
-        .map(|(name, input)| Ok((name, input.shape()?)))
-        .collect()
 }
 
 /// Parses `--constant` arguments.
@@ -125,9 +131,7 @@ fn refused(path: &Path, error: &ImportError) -> Failure {
         ImportError::Node { node, operator, reason } => {
             failure.facts(json!({ "unsupported": [{ "node": node, "operator": operator, "reason": reason }] }))
         }
-        ImportError::Input { name, reason } => failure
-            .next(format!("fix its shape with --shape {name}=…, or its value with --constant {name}=…"))
-            .facts(json!({ "input": name, "reason": reason })),
+        ImportError::Input { name, reason } => failure.facts(json!({ "input": name, "reason": reason })),
         _ => failure,
     }
 }

@@ -6,6 +6,7 @@ mod client;
 mod failure;
 mod import;
 mod node;
+mod onnx_inputs;
 mod registry;
 mod tensors;
 mod wallet;

@@ -99,7 +99,12 @@ impl GraphBuilder {
     }
 
     /// Adds a node and gives its results; folds it when all operands are constants.
-    pub(crate) fn emit(&mut self, op: &'static OpSpec, attributes: Attributes, inputs: &[Value]) -> OpResult<Vec<Value>> {
+    pub(crate) fn emit(
+        &mut self,
+        op: &'static OpSpec,
+        attributes: Attributes,
+        inputs: &[Value],
+    ) -> OpResult<Vec<Value>> {
         let operands: Vec<&TensorType> = inputs.iter().map(|&v| self.ty(v)).collect();
         let results = op.infer_checked(&attributes, &operands)?;
         if let Some(folded) = self.fold(op, &attributes, inputs, &results)? {
@@ -136,7 +141,8 @@ impl GraphBuilder {
         let work = work.macs.saturating_add(work.steps).saturating_add(operand_bytes as u64);
         self.fold_work = self.fold_work.saturating_add(work);
         let grows = result_bytes > operand_bytes.max(FOLD_GROWTH_BYTES_MAX);
-        let spent = self.fold_work > FOLD_WORK_MAX || self.constant_bytes.saturating_add(result_bytes) > CONSTANT_BYTES_MAX;
+        let spent =
+            self.fold_work > FOLD_WORK_MAX || self.constant_bytes.saturating_add(result_bytes) > CONSTANT_BYTES_MAX;
         if grows || spent {
             return Ok(None);
         }
@@ -171,7 +177,8 @@ impl GraphBuilder {
         let live = |node: &&BuilderNode| node.results.iter().any(|r| needed[r.0 as usize]);
         let mut numbers: BTreeMap<Value, u32> = BTreeMap::new();
         let mut constants = Vec::new();
-        let inputs = (0..self.origins.len() as u32).map(Value).filter(|v| matches!(self.origins[v.0 as usize], Origin::Input));
+        let inputs =
+            (0..self.origins.len() as u32).map(Value).filter(|v| matches!(self.origins[v.0 as usize], Origin::Input));
         for input in inputs {
             numbers.insert(input, numbers.len() as u32);
         }

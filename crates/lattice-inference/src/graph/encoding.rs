@@ -142,7 +142,11 @@ impl<'a> Reader<'a> {
 
     fn take(&mut self, len: usize, what: &'static str) -> Result<&'a [u8], DecodeError> {
         let rest = &self.bytes[self.at..];
-        let taken = rest.get(..len).ok_or(DecodeError::Truncated { offset: self.at, wanted: len - rest.len().min(len), what })?;
+        let taken = rest.get(..len).ok_or(DecodeError::Truncated {
+            offset: self.at,
+            wanted: len - rest.len().min(len),
+            what,
+        })?;
         self.at += len;
         Ok(taken)
     }
@@ -198,7 +202,8 @@ impl<'a> Reader<'a> {
 
     fn tensor_type(&mut self) -> Result<(DType, Vec<usize>), DecodeError> {
         let code = self.u8("element type")?;
-        let dtype = DType::from_code(code).ok_or_else(|| self.wrong("element type", format!("code {code} is not known")))?;
+        let dtype =
+            DType::from_code(code).ok_or_else(|| self.wrong("element type", format!("code {code} is not known")))?;
         let rank = usize::from(self.u8("rank")?);
         if rank > RANK_MAX {
             return Err(self.wrong("rank", format!("{rank}; at most {RANK_MAX} is allowed")));
@@ -229,7 +234,8 @@ impl<'a> Reader<'a> {
                 2 => {
                     let len = usize::from(self.u16("attribute length")?);
                     if len > ATTRIBUTE_INTS_MAX {
-                        return Err(self.wrong("attribute", format!("{len} integers; at most {ATTRIBUTE_INTS_MAX} are allowed")));
+                        return Err(self
+                            .wrong("attribute", format!("{len} integers; at most {ATTRIBUTE_INTS_MAX} are allowed")));
                     }
                     let bytes = self.take(len * 8, "integers attribute")?;
                     let read = |c: &[u8]| i64::from_le_bytes(c.try_into().expect("chunks_exact gives 8 bytes"));

@@ -156,7 +156,9 @@ impl Graph {
             .into_iter()
             .map(|(name, value)| match types.get(value as usize) {
                 Some(ty) => Ok(ValueInfo { name, dtype: ty.dtype, shape: ty.shape.clone() }),
-                None => Err(GraphError::Structure(format!("output '{name}' names value {value}, which does not exist"))),
+                None => {
+                    Err(GraphError::Structure(format!("output '{name}' names value {value}, which does not exist")))
+                }
             })
             .collect::<Result<Vec<_>, _>>()?;
         let mut graph = Graph { inputs, constants, nodes, outputs, output_values, types, cost: Cost::default() };

@@ -66,7 +66,13 @@ impl PackedRight {
 }
 
 /// Packs rows `rows` and steps `steps` of a row-major matrix with `stride` columns into panels of [`MR`] rows.
-fn pack_left(a: &[f32], stride: usize, rows: core::ops::Range<usize>, steps: core::ops::Range<usize>, out: &mut Vec<f32>) {
+fn pack_left(
+    a: &[f32],
+    stride: usize,
+    rows: core::ops::Range<usize>,
+    steps: core::ops::Range<usize>,
+    out: &mut Vec<f32>,
+) {
     let k = steps.len();
     out.clear();
     out.resize(rows.len().div_ceil(MR) * k * MR, 0.0);
@@ -335,7 +341,8 @@ mod tests {
     }
 
     fn value() -> impl Strategy<Value = f32> {
-        let special = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, -1e-45, f32::MAX, f32::MIN_POSITIVE];
+        let special =
+            [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN, 1e-40, -1e-45, f32::MAX, f32::MIN_POSITIVE];
         prop_oneof![20 => -2.0f32..2.0, 1 => proptest::sample::select(special.to_vec()), 1 => any::<u32>().prop_map(f32::from_bits)]
     }
 

@@ -95,11 +95,17 @@ impl Program {
                 let (out, after) = rest.split_at_mut(tile);
                 let read = |source: Source| -> &[f32] {
                     match source {
-                        Source::Operand(i) if matches!(self.operands[i], Access::Full) => &operands[i][start..start + n],
+                        Source::Operand(i) if matches!(self.operands[i], Access::Full) => {
+                            &operands[i][start..start + n]
+                        }
                         Source::Operand(i) => &loaded[i][..n],
                         Source::Step(s) => {
                             let at = self.buffers[s];
-                            if at < target { &before[at * tile..][..n] } else { &after[(at - target - 1) * tile..][..n] }
+                            if at < target {
+                                &before[at * tile..][..n]
+                            } else {
+                                &after[(at - target - 1) * tile..][..n]
+                            }
                         }
                     }
                 };

@@ -1,17 +1,14 @@
 //! Sums in a fixed order.
 //!
-//! Lane l adds the elements l, l + 16, l + 32... in ascending order from +0; then lanes 8 apart are added, 4 apart, 2, 1.
-//! The same for a row (neighbouring elements, the SIMD lanes are the lanes) and for a column of a matrix (the SIMD lanes
-//! lie across the columns). One ascending chain would be as deterministic, but over 512 elements its rounding error is
-//! ten times that of the tree, and a variance computed as E[x^2] - E[x]^2 shows it.
+//! A row (neighbouring elements): lane l adds the elements l, l + 16, l + 32... in ascending order from +0; then lanes 8 apart
+//! are added, 4 apart, 2, 1. A column of a matrix: one ascending chain, because there the SIMD lanes lie across the columns.
+//! ONNX Runtime orders columns alike, so networks that subtract large sums (a variance as E[x^2] - E[x]^2) stay close to it.
 
 use super::dual_kernel;
+use super::elementwise::max;
 
 /// Lanes of a sum.
 pub(crate) const LANES: usize = 16;
-
-/// Columns whose lanes are kept at a time: 4 KiB.
-const COLUMNS: usize = 64;
 
 /// Adds the lanes of a sum by the fixed tree.
 #[inline(always)]
@@ -47,19 +44,31 @@ dual_kernel! {
 }
 
 dual_kernel! {
-    /// `sums[c]` = sum of the c-th column of a matrix with `sums.len()` columns.
-    fn sum_columns(x: &[f32], sums: &mut [f32]) {
-        let columns = sums.len();
-        for (block, sums) in sums.chunks_mut(COLUMNS).enumerate() {
-            let mut lanes = [[0.0f32; COLUMNS]; LANES];
-            for (r, row) in x.chunks_exact(columns).enumerate() {
-                let row = &row[block * COLUMNS..][..sums.len()];
-                for (sum, v) in lanes[r % LANES].iter_mut().zip(row) {
-                    *sum += v;
+    /// `tops[r]` = largest element of the r-th row of `columns` elements, by the lanes of [`sum_rows`], which are then compared in order.
+    fn max_rows(x: &[f32], columns: usize, tops: &mut [f32]) {
+        for (r, top) in tops.iter_mut().enumerate() {
+            let (whole, rest) = x[r * columns..(r + 1) * columns].as_chunks::<LANES>();
+            let mut lanes = [f32::NEG_INFINITY; LANES];
+            for chunk in whole {
+                for l in 0..LANES {
+                    lanes[l] = max(lanes[l], chunk[l]);
                 }
             }
-            for (c, sum) in sums.iter_mut().enumerate() {
-                *sum = tree(lanes.map(|lane| lane[c]));
+            for (lane, &v) in lanes.iter_mut().zip(rest) {
+                *lane = max(*lane, v);
+            }
+            *top = lanes.iter().fold(f32::NEG_INFINITY, |m, &v| max(m, v));
+        }
+    }
+}
+
+dual_kernel! {
+    /// `sums[c]` = sum of the c-th column of a matrix with `sums.len()` columns: one ascending chain each, from +0.
+    fn sum_columns(x: &[f32], sums: &mut [f32]) {
+        sums.fill(0.0);
+        for row in x.chunks_exact(sums.len()) {
+            for (sum, v) in sums.iter_mut().zip(row) {
+                *sum += v;
             }
         }
     }
@@ -71,7 +80,7 @@ mod tests {
     use crate::kernels::Isa;
 
     #[test]
-    fn rows_and_columns_go_by_lanes() {
+    fn rows_go_by_lanes_and_columns_by_chains() {
         let (rows, columns) = (77, 133);
         let x: Vec<f32> = (0..rows * columns).map(|i| 1.0 / (1.0 + (i * 7919 % 1000) as f32)).collect();
         let lanes = |r: usize| {
@@ -79,17 +88,13 @@ mod tests {
             (0..columns).for_each(|c| lanes[c % LANES] += x[r * columns + c]);
             tree(lanes)
         };
-        let column = |c: usize| {
-            let mut lanes = [0.0f32; LANES];
-            (0..rows).for_each(|r| lanes[r % LANES] += x[r * columns + c]);
-            tree(lanes)
-        };
+        let chain = |c: usize| (0..rows).fold(0.0f32, |sum, r| sum + x[r * columns + c]);
         for isa in [Isa::Portable, Isa::detect()] {
             let (mut a, mut b) = (vec![0.0; rows], vec![0.0; columns]);
             sum_rows(isa, &x, columns, &mut a);
             sum_columns(isa, &x, &mut b);
             assert!((0..rows).all(|r| a[r].to_bits() == lanes(r).to_bits()));
-            assert!((0..columns).all(|c| b[c].to_bits() == column(c).to_bits()));
+            assert!((0..columns).all(|c| b[c].to_bits() == chain(c).to_bits()));
         }
         assert_eq!(tree([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]), 136);
     }

@@ -1,17 +1,17 @@
 //! Reading a file, binding its inputs, ordering its nodes and lowering them one by one.
 
+use super::ImportOptions;
 use super::inputs::{bind, check_constant};
 use super::lower;
 use super::node::NodeContext;
 use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto};
 use super::tensors::{dtype_of, tensor_of};
-use super::ImportOptions;
 use crate::error::ImportError;
 use crate::graph::{Graph, GraphBuilder, Value};
 use crate::limits::NODES_MAX;
 use crate::tensor::DType;
-use prost::Message;
 use core::cell::Cell;
+use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Deepest nesting of subgraphs and functions.
@@ -43,7 +43,11 @@ impl Scope<'_> {
 /// Imports an ONNX file: one frozen graph with static shapes, or the reason why not.
 pub fn import_onnx(bytes: &[u8], options: &ImportOptions) -> Result<Graph, ImportError> {
     if bytes.len() > options.file_bytes_max {
-        return Err(ImportError::Model(format!("the file has {} bytes; the limit is {}", bytes.len(), options.file_bytes_max)));
+        return Err(ImportError::Model(format!(
+            "the file has {} bytes; the limit is {}",
+            bytes.len(),
+            options.file_bytes_max
+        )));
     }
     let model = ModelProto::decode(bytes).map_err(|e| ImportError::Protobuf(e.to_string()))?;
     let graph = model.graph.as_ref().filter(|_| model.ir_version > 0);
@@ -60,16 +64,19 @@ pub fn import_onnx(bytes: &[u8], options: &ImportOptions) -> Result<Graph, Impor
     lower_graph(graph, &mut builder, &mut scope)?;
     let mut outputs = Vec::with_capacity(graph.output.len());
     for output in &graph.output {
-        let value = scope.find(&output.name).ok_or_else(|| {
-            ImportError::Model(format!("output '{}' is computed by no node", output.name))
-        })?;
+        let value = scope
+            .find(&output.name)
+            .ok_or_else(|| ImportError::Model(format!("output '{}' is computed by no node", output.name)))?;
         let declared = output.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()).map(|t| t.elem_type);
         if let Some(code) = declared.filter(|&code| code != 0) {
-            let declared = dtype_of(i64::from(code)).map_err(|e| ImportError::Model(format!("output '{}': {e}", output.name)))?;
+            let declared =
+                dtype_of(i64::from(code)).map_err(|e| ImportError::Model(format!("output '{}': {e}", output.name)))?;
             let computed = builder.ty(value).dtype;
             if declared != computed {
                 let name = &output.name;
-                return Err(ImportError::Model(format!("output '{name}' is declared {declared}, but computed as {computed}")));
+                return Err(ImportError::Model(format!(
+                    "output '{name}' is declared {declared}, but computed as {computed}"
+                )));
             }
         }
         outputs.push((output.name.clone(), value));
@@ -164,7 +171,11 @@ fn lower_nodes(nodes: &[NodeProto], builder: &mut GraphBuilder, scope: &mut Scop
     }
     for position in execution_order(nodes, scope)? {
         let node = &nodes[position];
-        let wrong = |reason: String| ImportError::Node { node: node_name(node, position), operator: operator_name(node), reason };
+        let wrong = |reason: String| ImportError::Node {
+            node: node_name(node, position),
+            operator: operator_name(node),
+            reason,
+        };
         let results = lower_node(node, position, builder, scope)?;
         builder.check_size().map_err(wrong)?;
         if results.len() < node.output.iter().rposition(|o| !o.is_empty()).map_or(0, |last| last + 1) {
@@ -198,7 +209,9 @@ fn execution_order(nodes: &[NodeProto], scope: &Scope<'_>) -> Result<Vec<usize>,
                     return Err(ImportError::Node {
                         node: node_name(node, position),
                         operator: operator_name(node),
-                        reason: format!("it reads '{name}', which is neither an input, an initialiser nor computed by a node"),
+                        reason: format!(
+                            "it reads '{name}', which is neither an input, an initialiser nor computed by a node"
+                        ),
                     });
                 }
             }
@@ -251,7 +264,8 @@ fn lower_node(
     builder: &mut GraphBuilder,
     scope: &Scope<'_>,
 ) -> Result<Vec<Value>, ImportError> {
-    let wrong = |reason: String| ImportError::Node { node: node_name(node, position), operator: operator_name(node), reason };
+    let wrong =
+        |reason: String| ImportError::Node { node: node_name(node, position), operator: operator_name(node), reason };
     let domain = normal_domain(&node.domain);
     let find = |name: &String| match name.as_str() {
         "" => Ok(None),
@@ -268,7 +282,10 @@ fn lower_node(
         });
     }
     let Some(entry) = lower::find(domain, &node.op_type) else {
-        return Err(ImportError::UnsupportedOperator { node: node_name(node, position), operator: operator_name(node) });
+        return Err(ImportError::UnsupportedOperator {
+            node: node_name(node, position),
+            operator: operator_name(node),
+        });
     };
     let opset = scope.opsets.get(domain).copied();
     let opset = opset.or((domain != "").then_some(1)).ok_or_else(|| {
@@ -314,7 +331,8 @@ fn inline(
     }
     let own = opsets_of(&function.opset_import)?;
     let opsets = if own.is_empty() { scope.opsets.clone() } else { own };
-    let mut inner = Scope { values: BTreeMap::new(), parent: None, file: scope.file, opsets: &opsets, depth: scope.depth + 1 };
+    let mut inner =
+        Scope { values: BTreeMap::new(), parent: None, file: scope.file, opsets: &opsets, depth: scope.depth + 1 };
     for (parameter, value) in function.input.iter().zip(inputs) {
         value.map(|value| inner.values.insert(parameter.clone(), value));
     }
@@ -322,7 +340,10 @@ fn inline(
     for node in &mut body {
         substitute(node, call, function, 0);
         // Absent optional operands are empty names in the body.
-        node.input.iter_mut().filter(|n| function.input.contains(n) && !inner.values.contains_key(*n)).for_each(String::clear);
+        node.input
+            .iter_mut()
+            .filter(|n| function.input.contains(n) && !inner.values.contains_key(*n))
+            .for_each(String::clear);
     }
     lower_nodes(&body, builder, &mut inner)?;
     let result = |output: &String| {
@@ -335,7 +356,8 @@ fn inline(
 fn substitute(node: &mut NodeProto, call: &NodeProto, function: &FunctionProto, depth: usize) {
     node.attribute.retain_mut(|attribute| {
         if !attribute.ref_attr_name.is_empty() {
-            let value = call.attribute.iter().chain(&function.attribute_proto).find(|a| a.name == attribute.ref_attr_name);
+            let value =
+                call.attribute.iter().chain(&function.attribute_proto).find(|a| a.name == attribute.ref_attr_name);
             let Some(value) = value else { return false };
             *attribute = AttributeProto { name: attribute.name.clone(), ..value.clone() };
         }
@@ -356,8 +378,13 @@ pub(crate) fn lower_subgraph(
     if scope.depth >= DEPTH_MAX {
         return Err(format!("subgraphs nest deeper than {DEPTH_MAX}"));
     }
-    let mut inner =
-        Scope { values: BTreeMap::new(), parent: Some(scope), file: scope.file, opsets: scope.opsets, depth: scope.depth + 1 };
+    let mut inner = Scope {
+        values: BTreeMap::new(),
+        parent: Some(scope),
+        file: scope.file,
+        opsets: scope.opsets,
+        depth: scope.depth + 1,
+    };
     for (parameter, &value) in graph.input.iter().zip(inputs) {
         inner.values.insert(parameter.name.clone(), value);
     }

@@ -18,7 +18,8 @@ pub(super) fn bind(proto: &ValueInfoProto, options: &ImportOptions) -> Result<Va
     let name = &proto.name;
     let wrong = |reason: String| ImportError::Input { name: name.clone(), reason };
     let tensor_type = proto.r#type.as_ref().and_then(|t| t.tensor_type.as_ref());
-    let tensor_type = tensor_type.ok_or_else(|| wrong("it is not a dense tensor (sequences, maps and optionals are not supported)".into()))?;
+    let tensor_type = tensor_type
+        .ok_or_else(|| wrong("it is not a dense tensor (sequences, maps and optionals are not supported)".into()))?;
     let dtype = dtype_of(i64::from(tensor_type.elem_type)).map_err(wrong)?;
     let given = options.shapes.get(name);
     let shape = match (&tensor_type.shape, given) {
@@ -54,7 +55,11 @@ fn resolve(name: &str, dims: &[Dimension], given: Option<&[usize]>) -> Result<Ve
     if let Some(shape) = given {
         let fits = shape.len() == dims.len()
             && dims.iter().zip(shape).all(|(dim, &size)| !matches!(dim, Dimension::Fixed(fixed) if *fixed != size));
-        return if fits { Ok(shape.to_vec()) } else { Err(format!("the file declares [{declared}], the given shape is {shape:?}")) };
+        return if fits {
+            Ok(shape.to_vec())
+        } else {
+            Err(format!("the file declares [{declared}], the given shape is {shape:?}"))
+        };
     }
     let mut shape = Vec::with_capacity(dims.len());
     for (axis, dim) in dims.iter().enumerate() {

@@ -31,7 +31,8 @@ pub(crate) fn dtype_of(code: i64) -> Result<DType, String> {
 /// Reads a stored tensor; its elements may be raw bytes or one of the typed lists.
 pub(crate) fn tensor_of(proto: &TensorProto) -> Result<Tensor, String> {
     if proto.data_location == 1 || !proto.external_data.is_empty() {
-        let location = proto.external_data.iter().find(|e| e.key == "location").map_or("another file", |e| e.value.as_str());
+        let location =
+            proto.external_data.iter().find(|e| e.key == "location").map_or("another file", |e| e.value.as_str());
         return Err(format!("its data lies outside the file, in '{location}'; save the model as one file"));
     }
     let dtype = dtype_of(i64::from(proto.data_type))?;
@@ -46,7 +47,12 @@ pub(crate) fn tensor_of(proto: &TensorProto) -> Result<Tensor, String> {
     let narrow = |name: &str| format!("a stored value does not fit {name}");
     macro_rules! from_i32 {
         ($t:ty) => {
-            proto.int32_data.iter().map(|&v| <$t>::try_from(v)).collect::<Result<Vec<_>, _>>().map_err(|_| narrow(dtype.name()))?
+            proto
+                .int32_data
+                .iter()
+                .map(|&v| <$t>::try_from(v))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|_| narrow(dtype.name()))?
         };
     }
     let data = match dtype {
@@ -82,7 +88,12 @@ mod tests {
 
     #[test]
     fn raw_and_typed_storage() {
-        let raw = TensorProto { dims: vec![2], data_type: 1, raw_data: vec![0, 0, 128, 63, 0, 0, 0, 64], ..Default::default() };
+        let raw = TensorProto {
+            dims: vec![2],
+            data_type: 1,
+            raw_data: vec![0, 0, 128, 63, 0, 0, 0, 64],
+            ..Default::default()
+        };
         assert_eq!(tensor_of(&raw).unwrap(), Tensor::from_f32([2], vec![1.0, 2.0]).unwrap());
         let typed = TensorProto { dims: vec![2], data_type: 1, float_data: vec![1.0, 2.0], ..Default::default() };
         assert_eq!(tensor_of(&typed).unwrap(), tensor_of(&raw).unwrap());
@@ -100,6 +111,9 @@ mod tests {
         assert!(refused(TensorProto { dims: vec![1 << 40, 1 << 40], ..base.clone() }).contains("limit"));
         assert!(refused(TensorProto { data_type: 8, ..base.clone() }).contains("strings"));
         assert!(refused(TensorProto { data_location: 1, ..base.clone() }).contains("outside the file"));
-        assert!(refused(TensorProto { dims: vec![1], data_type: 3, int32_data: vec![300], ..base }).contains("does not fit i8"));
+        assert!(
+            refused(TensorProto { dims: vec![1], data_type: 3, int32_data: vec![300], ..base })
+                .contains("does not fit i8")
+        );
     }
 }

@@ -131,7 +131,8 @@ fn infer_is_inf(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<
 
 fn run_class<const CODE: u16>(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let [x] = operands(inputs)?;
-    let (negative, positive) = if CODE == 0x030b { (attributes.read_flag(0)?, attributes.read_flag(1)?) } else { (false, false) };
+    let (negative, positive) =
+        if CODE == 0x030b { (attributes.read_flag(0)?, attributes.read_flag(1)?) } else { (false, false) };
     macro_rules! class {
         ($v:ident, $t:ident) => {
             $v.iter()
@@ -168,7 +169,9 @@ fn run_where<const CODE: u16>(_: &Attributes, inputs: &[&Tensor]) -> OpResult<Ve
     fn select<T: Copy>(loops: &Loops, c: &[bool], a: &[T], b: &[T]) -> Vec<T> {
         let (n, sc, sa, sb) = (loops.inner(), loops.inner_stride(0), loops.inner_stride(1), loops.inner_stride(2));
         let mut out = Vec::with_capacity(loops.len());
-        loops.rows(|[oc, oa, ob]| out.extend((0..n).map(|i| if c[oc + i * sc] { a[oa + i * sa] } else { b[ob + i * sb] })));
+        loops.rows(|[oc, oa, ob]| {
+            out.extend((0..n).map(|i| if c[oc + i * sc] { a[oa + i * sa] } else { b[ob + i * sb] }))
+        });
         out
     }
     macro_rules! each {

@@ -131,7 +131,20 @@ impl Plan {
             plan.output[at] = window_count(spatial[i], kernel[i], strides[i], dilations[i], pads)?;
             plan.shape.push(plan.output[at]);
         }
+        plan.gather_trivial_dimensions();
         Ok(plan)
+    }
+
+    /// Moves dimensions in which nothing happens to the front: rows get long, and the order of every chain stays.
+    fn gather_trivial_dimensions(&mut self) {
+        let trivial = |i: usize| self.input[i] == 1 && self.kernel[i] == 1 && self.output[i] == 1 && self.pad[i] == 0;
+        let mut order = [0, 1, 2];
+        order.sort_by_key(|&i| !trivial(i));
+        for list in
+            [&mut self.input, &mut self.kernel, &mut self.output, &mut self.stride, &mut self.pad, &mut self.dilation]
+        {
+            *list = order.map(|i| list[i]);
+        }
     }
 
     /// Channels of a group.
@@ -170,7 +183,13 @@ fn infer(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<TensorT
 fn work(_: &Attributes, types: &[&TensorType], results: &[TensorType]) -> Work {
     let per_output = types[1].shape[1..].iter().product();
     // Depthwise and f64 convolutions do not reach the matrix kernels' rate.
-    let slow = if types[0].dtype == DType::F64 { 16 } else if types[1].shape[1] == 1 { 4 } else { 1 };
+    let slow = if types[0].dtype == DType::F64 {
+        16
+    } else if types[1].shape[1] == 1 {
+        4
+    } else {
+        1
+    };
     let k = per_output as u64;
     let padded = types[0].bytes() as u64;
     Work { scratch_bytes: k * COLUMNS as u64 * 4 + padded, ..Work::macs(&[results[0].elements(), per_output, slow]) }
@@ -259,7 +278,8 @@ fn convolve(plan: &Plan, x: &[f32], weights: &Weights) -> Vec<f32> {
             let mut block = Vec::new();
             for b in 0..plan.batch {
                 for (g, weights) in groups.iter().enumerate() {
-                    let x = &x[(b * plan.channels + g * depth) * plan.input_positions()..][..depth * plan.input_positions()];
+                    let x = &x[(b * plan.channels + g * depth) * plan.input_positions()..]
+                        [..depth * plan.input_positions()];
                     let at = (b * plan.outputs + g * rows) * plan.positions();
                     group_product(isa, plan, x, weights, &mut y[at..at + rows * plan.positions()], &mut block);
                 }
@@ -293,47 +313,86 @@ fn pack_patches(
     out: &mut [f32],
 ) {
     let (depth, plane) = (plan.depth(), plan.input_positions());
-    let [_, kh, kw] = plan.kernel;
     let kc = steps.len();
     for (panel, out) in out.chunks_exact_mut(kc * NR).enumerate() {
         let start = positions.start + panel * NR;
         let count = NR.min(positions.end - start);
-        for (step, out) in steps.clone().zip(out.as_chunks_mut::<NR>().0) {
-            let (tap, channel) = (step / depth, step % depth);
-            let tap = [tap / (kh * kw), tap / kw % kh, tap % kw];
-            patch_row(plan, &x[channel * plane..][..plane], tap, start, &mut out[..count]);
-            out[count..].fill(0.0);
+        let mut rows = out.as_chunks_mut::<NR>().0.iter_mut();
+        let mut step = steps.start;
+        while step < steps.end {
+            // All channels of one kernel tap read the same places of their planes.
+            let (tap, first) = (step / depth, step % depth);
+            let channels = (depth - first).min(steps.end - step);
+            let sources = tap_sources(plan, tap, start, count);
+            for (channel, row) in (first..first + channels).zip(&mut rows) {
+                let x = &x[channel * plane..][..plane];
+                match sources {
+                    Sources::Run(at) => row.copy_from_slice(&x[at..at + NR]),
+                    Sources::Each(at) => {
+                        row.iter_mut().zip(at).for_each(|(o, at)| *o = x.get(at).copied().unwrap_or(0.0))
+                    }
+                }
+            }
+            step += channels;
         }
     }
 }
 
-/// The input elements that `out.len()` consecutive output positions see through one kernel tap.
-#[inline]
-fn patch_row(plan: &Plan, x: &[f32], tap: [usize; 3], start: usize, out: &mut [f32]) {
+/// Where the positions of a panel read one tap from, within a plane.
+enum Sources {
+    /// Neighbouring elements from here on.
+    Run(usize),
+    /// One place for each; outside the plane where it is padding.
+    Each([usize; NR]),
+}
+
+/// The places that `count` output positions from `start` on see through a kernel tap.
+fn tap_sources(plan: &Plan, tap: usize, start: usize, count: usize) -> Sources {
     let [_, oh, ow] = plan.output;
     let [id, ih, iw] = plan.input;
-    let mut done = 0;
-    while done < out.len() {
-        let position = start + done;
-        let column = position % ow;
-        let n = (ow - column).min(out.len() - done);
-        let run = &mut out[done..done + n];
-        done += n;
-        // Rows outside the input are padding as a whole; the subtraction wraps far beyond any size when it goes below zero.
-        let d = (position / ow / oh * plan.stride[0] + tap[0] * plan.dilation[0]).wrapping_sub(plan.pad[0]);
-        let h = (position / ow % oh * plan.stride[1] + tap[1] * plan.dilation[1]).wrapping_sub(plan.pad[1]);
-        if d >= id || h >= ih {
-            run.fill(0.0);
-            continue;
+    let [_, kh, kw] = plan.kernel;
+    let tap = [tap / (kh * kw), tap / kw % kh, tap % kw];
+    let along = |o: usize, i: usize| (o * plan.stride[i] + tap[i] * plan.dilation[i]).wrapping_sub(plan.pad[i]);
+    let (mut w, mut h, mut d) = (start % ow, start / ow % oh, start / ow / oh);
+    let mut places = [usize::MAX; NR];
+    for place in places.iter_mut().take(count) {
+        // Subtraction wraps far beyond any size when it goes below zero.
+        let at = [along(d, 0), along(h, 1), along(w, 2)];
+        if at[0] < id && at[1] < ih && at[2] < iw {
+            *place = (at[0] * ih + at[1]) * iw + at[2];
         }
-        let row = &x[(d * ih + h) * iw..][..iw];
-        let w = (column * plan.stride[2] + tap[2] * plan.dilation[2]).wrapping_sub(plan.pad[2]);
-        match row.get(w..w.wrapping_add(n)) {
-            Some(inside) if plan.stride[2] == 1 => run.copy_from_slice(inside),
-            _ => run.iter_mut().enumerate().for_each(|(i, o)| {
-                *o = row.get(w.wrapping_add(i * plan.stride[2])).copied().unwrap_or(0.0);
-            }),
+        w += 1;
+        if w == ow {
+            (w, h) = (0, h + 1);
+            if h == oh {
+                (h, d) = (0, d + 1);
+            }
         }
+    }
+    let first = places[0];
+    let run = count == NR && first != usize::MAX && places.iter().enumerate().all(|(i, &p)| p == first.wrapping_add(i));
+    if run { Sources::Run(first) } else { Sources::Each(places) }
+}
+
+/// The input elements that `out.len()` consecutive output positions of one row see through one kernel tap.
+#[inline]
+fn patch_row(plan: &Plan, x: &[f32], tap: [usize; 3], line: usize, out: &mut [f32]) {
+    let [_, oh, _] = plan.output;
+    let [id, ih, iw] = plan.input;
+    // Rows outside the input are padding as a whole; the subtraction wraps far beyond any size when it goes below zero.
+    let d = (line / oh * plan.stride[0] + tap[0] * plan.dilation[0]).wrapping_sub(plan.pad[0]);
+    let h = (line % oh * plan.stride[1] + tap[1] * plan.dilation[1]).wrapping_sub(plan.pad[1]);
+    if d >= id || h >= ih {
+        out.fill(0.0);
+        return;
+    }
+    let row = &x[(d * ih + h) * iw..][..iw];
+    let w = (tap[2] * plan.dilation[2]).wrapping_sub(plan.pad[2]);
+    match row.get(w..w.wrapping_add(out.len())) {
+        Some(inside) if plan.stride[2] == 1 => out.copy_from_slice(inside),
+        _ => out.iter_mut().enumerate().for_each(|(i, o)| {
+            *o = row.get(w.wrapping_add(i * plan.stride[2])).copied().unwrap_or(0.0);
+        }),
     }
 }
 
@@ -352,7 +411,7 @@ fn depthwise(isa: Isa, plan: &Plan, x: &[f32], w: &[f32], y: &mut [f32]) {
             let y = &mut y[line * ow..][..ow];
             for (t, &w) in w.iter().enumerate() {
                 let [_, kh, kw] = plan.kernel;
-                patch_row(plan, x, [t / (kh * kw), t / kw % kh, t % kw], line * ow, &mut row);
+                patch_row(plan, x, [t / (kh * kw), t / kw % kh, t % kw], line, &mut row);
                 axpy(isa, w, &row, y);
             }
         }
@@ -446,7 +505,11 @@ mod tests {
     #[test]
     fn wrong_shapes_are_refused() {
         let geometry = |rank: usize, group| Geometry {
-            strides: vec![1; rank], pads_before: vec![0; rank], pads_after: vec![0; rank], dilations: vec![1; rank], group,
+            strides: vec![1; rank],
+            pads_before: vec![0; rank],
+            pads_after: vec![0; rank],
+            dilations: vec![1; rank],
+            group,
         };
         let refused = |g: Geometry, x: &[usize], w: &[usize]| Plan::new(&g, x, w).unwrap_err();
         assert!(refused(geometry(2, 1), &[1, 3, 4, 4], &[8, 2, 3, 3]).contains("do not fit weights"));

@@ -204,7 +204,8 @@ fn run_unary<const CODE: u16>(attributes: &Attributes, inputs: &[&Tensor]) -> Op
     }
     let data = match x.data() {
         Data::F32(v) => {
-            let program = Program::new(x.shape(), &[x.shape()], vec![Step::Unary(function, Source::Operand(0))], vec![0]);
+            let program =
+                Program::new(x.shape(), &[x.shape()], vec![Step::Unary(function, Source::Operand(0))], vec![0]);
             Data::F32(program.run(Isa::detect(), &[v]).remove(0))
         }
         Data::F64(v) => Data::F64(v.iter().map(|&x| unary_f64(function, x)).collect()),
@@ -231,7 +232,13 @@ fn unary_f64(function: Unary, x: f64) -> f64 {
         Unary::Floor => x.floor(),
         Unary::Ceil => x.ceil(),
         Unary::Round => x.round_ties_even(),
-        Unary::Sign => keep_nan(if x > 0.0 { 1.0 } else if x < 0.0 { -1.0 } else { 0.0 }),
+        Unary::Sign => keep_nan(if x > 0.0 {
+            1.0
+        } else if x < 0.0 {
+            -1.0
+        } else {
+            0.0
+        }),
         Unary::Relu => keep_nan(if x > 0.0 { x } else { 0.0 }),
         Unary::Exp => libm::exp(x),
         Unary::Tanh => libm::tanh(x),
@@ -251,9 +258,27 @@ fn unary_f64(function: Unary, x: f64) -> f64 {
         Unary::Asinh => libm::asinh(x),
         Unary::Acosh => libm::acosh(x),
         Unary::Atanh => libm::atanh(x),
-        Unary::LeakyRelu(alpha) => if x < 0.0 { f64::from(alpha) * x } else { x },
-        Unary::Elu(alpha) => if x > 0.0 { x } else { f64::from(alpha) * libm::expm1(x) },
-        Unary::Celu(alpha) => if x > 0.0 { x } else { f64::from(alpha) * libm::expm1(x / f64::from(alpha)) },
+        Unary::LeakyRelu(alpha) => {
+            if x < 0.0 {
+                f64::from(alpha) * x
+            } else {
+                x
+            }
+        }
+        Unary::Elu(alpha) => {
+            if x > 0.0 {
+                x
+            } else {
+                f64::from(alpha) * libm::expm1(x)
+            }
+        }
+        Unary::Celu(alpha) => {
+            if x > 0.0 {
+                x
+            } else {
+                f64::from(alpha) * libm::expm1(x / f64::from(alpha))
+            }
+        }
         Unary::Selu(alpha, gamma) => f64::from(gamma) * if x > 0.0 { x } else { f64::from(alpha) * libm::expm1(x) },
         Unary::ThresholdedRelu(alpha) => keep_nan(if x > f64::from(alpha) { x } else { 0.0 }),
         Unary::Shrink(lambda, bias) => keep_nan(if x < -f64::from(lambda) {
@@ -336,7 +361,8 @@ fn run_binary<const CODE: u16>(_: &Attributes, inputs: &[&Tensor]) -> OpResult<V
 
 /// x^y modulo 2^128, which the caller cuts to its own width; a negative exponent of an integer is refused.
 fn integer_power(x: i128, y: i128) -> OpResult<i128> {
-    let mut exponent = u128::try_from(y).map_err(|_| format!("an integer to the negative power {y} is not an integer"))?;
+    let mut exponent =
+        u128::try_from(y).map_err(|_| format!("an integer to the negative power {y} is not an integer"))?;
     let (mut power, mut base) = (1i128, x);
     while exponent > 0 {
         if exponent & 1 == 1 {
@@ -354,10 +380,28 @@ fn binary_f64(function: Binary, a: f64, b: f64) -> f64 {
         Binary::Sub => a - b,
         Binary::Mul => a * b,
         Binary::Div => a / b,
-        Binary::Max => if a.is_nan() || a >= b { a } else { b },
-        Binary::Min => if a.is_nan() || a <= b { a } else { b },
+        Binary::Max => {
+            if a.is_nan() || a >= b {
+                a
+            } else {
+                b
+            }
+        }
+        Binary::Min => {
+            if a.is_nan() || a <= b {
+                a
+            } else {
+                b
+            }
+        }
         Binary::Pow => libm::pow(a, b),
-        Binary::PRelu => if a < 0.0 { b * a } else { a },
+        Binary::PRelu => {
+            if a < 0.0 {
+                b * a
+            } else {
+                a
+            }
+        }
         Binary::Fmod => libm::fmod(a, b),
         Binary::Mod => {
             let r = libm::fmod(a, b);

@@ -36,7 +36,11 @@ specs! {
 }
 
 fn integer(ty: &TensorType) -> OpResult<()> {
-    if matches!(ty.dtype, DType::I32 | DType::I64) { Ok(()) } else { Err(format!("indices must be i32 or i64, got {}", ty.dtype)) }
+    if matches!(ty.dtype, DType::I32 | DType::I64) {
+        Ok(())
+    } else {
+        Err(format!("indices must be i32 or i64, got {}", ty.dtype))
+    }
 }
 
 /// An index, counted from the end when negative.
@@ -82,7 +86,11 @@ fn same_rank(data: &TensorType, indices: &TensorType, axis: usize) -> OpResult<(
     integer(indices)?;
     let fits = indices.shape.len() == data.shape.len()
         && (0..data.shape.len()).all(|i| i == axis || indices.shape[i] <= data.shape[i]);
-    if fits { Ok(()) } else { Err(format!("indices {:?} do not fit data {:?} along axis {axis}", indices.shape, data.shape)) }
+    if fits {
+        Ok(())
+    } else {
+        Err(format!("indices {:?} do not fit data {:?} along axis {axis}", indices.shape, data.shape))
+    }
 }
 
 fn infer_gather_elements(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<TensorType>> {
@@ -240,7 +248,13 @@ fn run_scatter_nd(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<T
 }
 
 /// Writes blocks of updates at positions, in the order of the updates.
-fn scatter(data: &Tensor, updates: &Tensor, positions: &[usize], block: usize, reduction: Reduction) -> OpResult<Vec<Tensor>> {
+fn scatter(
+    data: &Tensor,
+    updates: &Tensor,
+    positions: &[usize],
+    block: usize,
+    reduction: Reduction,
+) -> OpResult<Vec<Tensor>> {
     fn write<T: Copy>(data: &[T], updates: &[T], positions: &[usize], block: usize, f: impl Fn(T, T) -> T) -> Vec<T> {
         let mut out = data.to_vec();
         for (i, &at) in positions.iter().enumerate() {
@@ -295,7 +309,9 @@ fn infer_lookup(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<
 
 fn run_lookup(_: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let [indices, table] = operands(inputs)?;
-    let (Some(values), &[rows, columns]) = (table.as_f32(), table.shape()) else { return Err("the table must be f32".into()) };
+    let (Some(values), &[rows, columns]) = (table.as_f32(), table.shape()) else {
+        return Err("the table must be f32".into());
+    };
     let wanted = indices.to_i64s().ok_or("indices must be integers")?;
     let mut out = Vec::with_capacity(wanted.len() * columns);
     for index in wanted {
@@ -339,14 +355,17 @@ mod tests {
         let b = i32s(&[2, 1], &[1, 0]);
         assert_eq!(apply(&GATHER_ND, Attributes::none().int(1), &[&x, &b]).unwrap(), i32s(&[2], &[2, 4]));
         let bad = i32s(&[1], &[3]);
-        assert!(apply(&GATHER, Attributes::none().int(1), &[&x, &bad]).unwrap_err().contains("index 3 is out of range"));
+        assert!(
+            apply(&GATHER, Attributes::none().int(1), &[&x, &bad]).unwrap_err().contains("index 3 is out of range")
+        );
     }
 
     #[test]
     fn scattering() {
         let x = i32s(&[4], &[1, 2, 3, 4]);
         let (i, u) = (i32s(&[2, 1], &[1, 1]), i32s(&[2], &[10, 20]));
-        let nd = |r: i64| apply(&SCATTER_ND, Attributes::none().int(r), &[&x, &i, &u]).unwrap().as_i32().unwrap().to_vec();
+        let nd =
+            |r: i64| apply(&SCATTER_ND, Attributes::none().int(r), &[&x, &i, &u]).unwrap().as_i32().unwrap().to_vec();
         assert_eq!(nd(0), [1, 20, 3, 4]);
         assert_eq!(nd(1), [1, 32, 3, 4]);
         assert_eq!(nd(2), [1, 400, 3, 4]);
@@ -362,7 +381,10 @@ mod tests {
         let indices = i32s(&[5], &[2, 0, -1, 3, 1]);
         let hot = |i: i32| (0..3).map(move |c| if c == i { 1.0 } else { 0.0 });
         let rows: Vec<f32> = [2, 0, -1, 3, 1].into_iter().flat_map(hot).collect();
-        let product = (super::super::matmul::MATMUL.run)(&Attributes::none(), &[&Tensor::from_f32([5, 3], rows).unwrap(), &table]);
+        let product = (super::super::matmul::MATMUL.run)(
+            &Attributes::none(),
+            &[&Tensor::from_f32([5, 3], rows).unwrap(), &table],
+        );
         let got = apply(&LOOKUP, Attributes::none(), &[&indices, &table]).unwrap();
         assert_eq!(got.to_bytes(), product.unwrap()[0].to_bytes());
     }

@@ -162,7 +162,8 @@ fn transpose_matrices<T: Copy>(v: &[T], rows: usize, columns: usize) -> Vec<T> {
 /// First index, step and length along each axis, checked to stay inside.
 fn slice_plan(attributes: &Attributes, shape: &[usize]) -> OpResult<(Vec<usize>, Vec<i64>, Vec<usize>)> {
     attributes.expect_len(3)?;
-    let (starts, steps, lengths) = (attributes.read_sizes(0)?, attributes.read_ints(1)?.to_vec(), attributes.read_sizes(2)?);
+    let (starts, steps, lengths) =
+        (attributes.read_sizes(0)?, attributes.read_ints(1)?.to_vec(), attributes.read_sizes(2)?);
     if [starts.len(), steps.len(), lengths.len()] != [shape.len(); 3] {
         return Err(format!("starts, steps and lengths need {} entries", shape.len()));
     }
@@ -298,7 +299,8 @@ fn run_pad(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>>
             _ => None,
         }
     };
-    let tables: Vec<Vec<Option<usize>>> = (0..x.rank()).map(|axis| (0..shape[axis]).map(|i| source(axis, i)).collect()).collect();
+    let tables: Vec<Vec<Option<usize>>> =
+        (0..x.rank()).map(|axis| (0..shape[axis]).map(|i| source(axis, i)).collect()).collect();
     macro_rules! each {
         ($($variant:ident)*) => {
             match (x.data(), fill.data()) {
@@ -373,7 +375,8 @@ mod tests {
     #[test]
     fn slices_step_both_ways() {
         let x = range(&[3, 4]);
-        let slice = |s: [i64; 2], t: [i64; 2], n: [i64; 2]| apply(&SLICE, Attributes::none().ints(s).ints(t).ints(n), &[&x]);
+        let slice =
+            |s: [i64; 2], t: [i64; 2], n: [i64; 2]| apply(&SLICE, Attributes::none().ints(s).ints(t).ints(n), &[&x]);
         assert_eq!(slice([0, 1], [1, 2], [3, 2]).unwrap().as_i32().unwrap(), [1, 3, 5, 7, 9, 11]);
         assert_eq!(slice([2, 3], [-2, -1], [2, 4]).unwrap().as_i32().unwrap(), [11, 10, 9, 8, 3, 2, 1, 0]);
         assert_eq!(slice([0, 0], [1, 1], [0, 4]).unwrap().shape(), [0, 4]);
@@ -389,7 +392,8 @@ mod tests {
         let x = range(&[3]);
         let fill = Tensor::from_i32([], vec![9]).unwrap();
         let pad = |mode, b: usize, a: usize| {
-            apply(&PAD, Attributes::none().sizes(&[b]).sizes(&[a]).int(mode), &[&x, &fill]).map(|t| t.as_i32().unwrap().to_vec())
+            apply(&PAD, Attributes::none().sizes(&[b]).sizes(&[a]).int(mode), &[&x, &fill])
+                .map(|t| t.as_i32().unwrap().to_vec())
         };
         assert_eq!(pad(0, 1, 2).unwrap(), [9, 0, 1, 2, 9, 9]);
         assert_eq!(pad(1, 2, 1).unwrap(), [0, 0, 0, 1, 2, 2]);

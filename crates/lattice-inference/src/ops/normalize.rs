@@ -6,10 +6,10 @@
 use super::{Attributes, OpResult, OpSpec, operands, tensor};
 use crate::cost::Work;
 use crate::graph::TensorType;
+use crate::kernels::Isa;
 use crate::kernels::dual_kernel;
 use crate::kernels::elementwise::max;
 use crate::kernels::reduce::{LANES, tree};
-use crate::kernels::Isa;
 use crate::math;
 use crate::tensor::{DType, Data, Tensor};
 
@@ -166,7 +166,9 @@ fn run_normalize(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Te
             normalize_rows(Isa::detect(), v, columns, epsilon, &mut y);
             Data::F32(y)
         }
-        Data::F64(v) => Data::F64(v.chunks_exact(columns).flat_map(|row| normalize_f64(row, f64::from(epsilon))).collect()),
+        Data::F64(v) => {
+            Data::F64(v.chunks_exact(columns).flat_map(|row| normalize_f64(row, f64::from(epsilon))).collect())
+        }
         other => return Err(format!("it is not defined for {}", other.dtype())),
     };
     Ok(vec![tensor(x.shape(), data)?])
@@ -196,9 +198,15 @@ mod tests {
         // scipy.special.softmax([[1,2,3],[1000,1000,1000]], axis=1)
         let x = Tensor::from_f32([2, 3], vec![1.0, 2.0, 3.0, 1000.0, 1000.0, 1000.0]).unwrap();
         let third = 1.0 / 3.0;
-        close(&run_softmax::<false>(&Attributes::none(), &[&x]).unwrap()[0], &[0.09003057, 0.24472847, 0.66524096, third, third, third]);
+        close(
+            &run_softmax::<false>(&Attributes::none(), &[&x]).unwrap()[0],
+            &[0.09003057, 0.24472847, 0.66524096, third, third, third],
+        );
         let log = 3f64.ln();
-        close(&run_softmax::<true>(&Attributes::none(), &[&x]).unwrap()[0], &[-2.40760596, -1.40760596, -0.40760596, -log, -log, -log]);
+        close(
+            &run_softmax::<true>(&Attributes::none(), &[&x]).unwrap()[0],
+            &[-2.40760596, -1.40760596, -0.40760596, -log, -log, -log],
+        );
     }
 
     #[test]

@@ -88,7 +88,8 @@ impl Windows {
             let inside = (0..self.kernel[i]).map(move |k| start + k * self.dilations[i]);
             let padded_end = spatial[i] + self.pads_before[i] + self.pads_after[i];
             let counted = inside.clone().filter(|&p| p < padded_end).count();
-            let taps: Vec<usize> = inside.map(|p| p.wrapping_sub(self.pads_before[i])).filter(|&p| p < spatial[i]).collect();
+            let taps: Vec<usize> =
+                inside.map(|p| p.wrapping_sub(self.pads_before[i])).filter(|&p| p < spatial[i]).collect();
             (taps, counted)
         };
         let table: Vec<Vec<_>> = (0..rank).map(|i| (0..self.output[i]).map(|o| along(i, o)).collect()).collect();
@@ -134,7 +135,12 @@ fn work(attributes: &Attributes, _: &[&TensorType], results: &[TensorType]) -> W
 }
 
 /// Applies a window function plane by plane.
-fn planes<T: Copy>(windows: &Windows, shape: &[usize], x: &[T], mut f: impl FnMut(&[T], &[usize], usize) -> T) -> Vec<T> {
+fn planes<T: Copy>(
+    windows: &Windows,
+    shape: &[usize],
+    x: &[T],
+    mut f: impl FnMut(&[T], &[usize], usize) -> T,
+) -> Vec<T> {
     let spatial = &shape[2..];
     let plane: usize = spatial.iter().product();
     let outputs: usize = windows.output.iter().product();

@@ -10,7 +10,7 @@ use crate::cost::Work;
 use crate::graph::TensorType;
 use crate::kernels::Isa;
 use crate::kernels::elementwise::{max, min};
-use crate::kernels::reduce::{LANES, sum_columns, sum_rows, tree};
+use crate::kernels::reduce::{LANES, max_rows, sum_columns, sum_rows, tree};
 use crate::tensor::{DType, Data, Tensor, map_data};
 
 macro_rules! specs {
@@ -126,6 +126,15 @@ fn sum_f32(x: &[f32], nest: &Nest) -> Vec<f32> {
     out
 }
 
+fn max_f32(x: &[f32], nest: &Nest) -> Vec<f32> {
+    if nest.inner != 1 {
+        return fold(x, nest, f32::NEG_INFINITY, max);
+    }
+    let mut out = vec![0.0; nest.outer];
+    max_rows(Isa::detect(), x, nest.reduced, &mut out);
+    out
+}
+
 fn sum_f64(x: &[f64], nest: &Nest) -> Vec<f64> {
     let Nest { outer, reduced, inner } = *nest;
     if inner > 1 {
@@ -143,12 +152,12 @@ fn run<const CODE: u16>(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult
     let [x] = operands(inputs)?;
     let (axes, shape) = result_shape(attributes, x.shape())?;
     macro_rules! each {
-        ($v:ident, $sum:expr, $zero:expr, $one:expr, $lowest:expr, $highest:expr, $max:expr, $min:expr, $mul:expr) => {{
+        ($v:ident, $sum:expr, $top:expr, $one:expr, $highest:expr, $min:expr, $mul:expr) => {{
             let (moved, nest) = nest($v, x.shape(), &axes);
             let v = moved.as_deref().unwrap_or($v);
             match CODE {
                 0x0801 => $sum(v, &nest),
-                0x0802 => fold(v, &nest, $lowest, $max),
+                0x0802 => $top(v, &nest),
                 0x0803 => fold(v, &nest, $highest, $min),
                 _ => fold(v, &nest, $one, $mul),
             }
@@ -156,19 +165,25 @@ fn run<const CODE: u16>(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult
     }
     macro_rules! integers {
         ($t:ident, $v:ident) => {
-            each!($v, |v, nest| fold(v, nest, 0, $t::wrapping_add), 0, 1, $t::MIN, $t::MAX, $t::max, $t::min, $t::wrapping_mul)
+            each!(
+                $v,
+                |v, nest| fold(v, nest, 0, $t::wrapping_add),
+                |v, nest| fold(v, nest, $t::MIN, $t::max),
+                1,
+                $t::MAX,
+                $t::min,
+                $t::wrapping_mul
+            )
         };
     }
     let data = match x.data() {
-        Data::F32(v) => Data::F32(each!(v, sum_f32, 0.0, 1.0, f32::NEG_INFINITY, f32::INFINITY, max, min, |a, b| a * b)),
+        Data::F32(v) => Data::F32(each!(v, sum_f32, max_f32, 1.0, f32::INFINITY, min, |a, b| a * b)),
         Data::F64(v) => Data::F64(each!(
             v,
             sum_f64,
-            0.0,
+            |v, nest| fold(v, nest, f64::NEG_INFINITY, |a: f64, b: f64| if a.is_nan() || a >= b { a } else { b }),
             1.0,
-            f64::NEG_INFINITY,
             f64::INFINITY,
-            |a: f64, b: f64| if a.is_nan() || a >= b { a } else { b },
             |a: f64, b: f64| if a.is_nan() || a <= b { a } else { b },
             |a, b| a * b
         )),

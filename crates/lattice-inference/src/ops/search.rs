@@ -9,11 +9,21 @@ use crate::tensor::{DType, Data, Tensor};
 use core::cmp::Ordering;
 
 /// Attributes: axis, whether the axis stays with size 1, whether the last of equals wins.
-pub(crate) static ARG_MAX: OpSpec =
-    OpSpec { code: 0x0c01, name: "ArgMax", infer: infer_arg, work: |_, types, _| Work::steps(4, types[0]), run: run_arg::<true> };
+pub(crate) static ARG_MAX: OpSpec = OpSpec {
+    code: 0x0c01,
+    name: "ArgMax",
+    infer: infer_arg,
+    work: |_, types, _| Work::steps(4, types[0]),
+    run: run_arg::<true>,
+};
 /// Attributes as [`ARG_MAX`].
-pub(crate) static ARG_MIN: OpSpec =
-    OpSpec { code: 0x0c02, name: "ArgMin", infer: infer_arg, work: |_, types, _| Work::steps(4, types[0]), run: run_arg::<false> };
+pub(crate) static ARG_MIN: OpSpec = OpSpec {
+    code: 0x0c02,
+    name: "ArgMin",
+    infer: infer_arg,
+    work: |_, types, _| Work::steps(4, types[0]),
+    run: run_arg::<false>,
+};
 /// Results: values and i64 positions, sorted. Attributes: axis, count, whether the largest are wanted.
 pub(crate) static TOP_K: OpSpec = OpSpec {
     code: 0x0c03,
@@ -57,7 +67,11 @@ macro_rules! each_ordered {
 }
 
 fn ordered(x: &TensorType) -> OpResult<()> {
-    if matches!(x.dtype, DType::Bool | DType::F16 | DType::BF16) { Err(format!("it is not defined for {}", x.dtype)) } else { Ok(()) }
+    if matches!(x.dtype, DType::Bool | DType::F16 | DType::BF16) {
+        Err(format!("it is not defined for {}", x.dtype))
+    } else {
+        Ok(())
+    }
 }
 
 fn infer_arg(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<TensorType>> {
@@ -88,7 +102,8 @@ fn run_arg<const MAX: bool>(attributes: &Attributes, inputs: &[&Tensor]) -> OpRe
         let at = |index: usize| {
             let base = index / inner * n * inner + index % inner;
             let beats = |o: Ordering| o == better || last && o == Ordering::Equal;
-            (1..n).fold(0, |best, i| if beats(v[base + i * inner].order(v[base + best * inner])) { i } else { best }) as i64
+            (1..n).fold(0, |best, i| if beats(v[base + i * inner].order(v[base + best * inner])) { i } else { best })
+                as i64
         };
         (0..outer * inner).map(at).collect()
     }
@@ -122,7 +137,12 @@ fn run_top_k(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor
     let mut shape = x.shape().to_vec();
     shape[axis] = count;
     /// Flat operand positions of the winners, in result order.
-    fn winners<T: Ordered>(v: &[T], (outer, n, inner): (usize, usize, usize), count: usize, largest: bool) -> Vec<usize> {
+    fn winners<T: Ordered>(
+        v: &[T],
+        (outer, n, inner): (usize, usize, usize),
+        count: usize,
+        largest: bool,
+    ) -> Vec<usize> {
         let mut out = vec![0; outer * count * inner];
         let mut order: Vec<usize> = Vec::with_capacity(n);
         for o in 0..outer {

@@ -3,4 +3,5 @@
 
 mod magika;
 mod nodes;
+mod oracle_models;
 mod support;

@@ -14,10 +14,15 @@ enum Outcome {
     Failed(String),
 }
 
+/// Cases whose stored result is not followed. Here an average that counts padding is divided by the whole window although the
+/// window reaches past the padding; ONNX Runtime and PyTorch divide by the part inside, and so does this executor.
+const NOT_FOLLOWED: &[&str] = &["test_averagepool_3d_dilations_large_count_include_pad_is_1_ceil_mode_is_True"];
+
 #[test]
 fn onnx_node_tests_agree_or_are_refused() {
     let Some(root) = from_env("LATTICE_ONNX_NODES", "the folder of ONNX's node tests") else { return };
-    let mut cases: Vec<_> = std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    let mut cases: Vec<_> =
+        std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
     cases.sort();
     let (mut passed, mut failed) = (0, Vec::new());
     let mut refused: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -26,11 +31,14 @@ fn onnx_node_tests_agree_or_are_refused() {
         match run(case) {
             Outcome::Passed => passed += 1,
             Outcome::Refused(reason) => refused.entry(reason).or_default().push(name),
+            Outcome::Failed(_) if NOT_FOLLOWED.contains(&name.as_str()) => println!("not followed: {name}"),
             Outcome::Failed(reason) => failed.push(format!("{name}: {reason}")),
         }
     }
     if std::env::var_os("LATTICE_ONNX_NODES_VERBOSE").is_some() {
-        refused.iter().for_each(|(reason, names)| println!("refused {}: {reason}\n    {}", names.len(), names.join(" ")));
+        refused
+            .iter()
+            .for_each(|(reason, names)| println!("refused {}: {reason}\n    {}", names.len(), names.join(" ")));
     }
     let refused: usize = refused.values().map(Vec::len).sum();
     println!("{} node tests: {passed} passed, {refused} refused, {} failed", cases.len(), failed.len());
@@ -65,8 +73,12 @@ fn run(case: &Path) -> Outcome {
         }
         match import_onnx(&bytes, &options) {
             Ok(graph) => {
-                let unbound: Vec<Tensor> =
-                    inputs.iter().enumerate().filter(|(i, (_, t))| !binds(*i, t)).map(|(_, (_, t))| t.clone()).collect();
+                let unbound: Vec<Tensor> = inputs
+                    .iter()
+                    .enumerate()
+                    .filter(|(i, (_, t))| !binds(*i, t))
+                    .map(|(_, (_, t))| t.clone())
+                    .collect();
                 let typed = graph.inputs().iter().zip(&unbound).map(|(info, t)| from_test_data(t, info.dtype));
                 let unbound: Vec<Tensor> = typed.collect();
                 return compare(graph, &unbound, &outputs);
@@ -74,7 +86,8 @@ fn run(case: &Path) -> Outcome {
             Err(e) => refusal = e.to_string(),
         }
     }
-    let reason = refusal.split_once("' (").or(refusal.split_once("': ")).map_or(refusal.clone(), |(_, r)| r.to_string());
+    let reason =
+        refusal.split_once("' (").or(refusal.split_once("': ")).map_or(refusal.clone(), |(_, r)| r.to_string());
     Outcome::Refused(reason)
 }
 
@@ -99,7 +112,8 @@ fn compare(graph: Graph, inputs: &[Tensor], want: &[(String, Tensor)]) -> Outcom
         Ok(decoded) if decoded == graph && decoded.encode() == encoded => {}
         other => return Outcome::Failed(format!("the encoding does not round-trip: {:?}", other.err())),
     }
-    let got = match Model::load(graph).map_err(|e| e.to_string()).and_then(|m| m.run(inputs).map_err(|e| e.to_string())) {
+    let got = match Model::load(graph).map_err(|e| e.to_string()).and_then(|m| m.run(inputs).map_err(|e| e.to_string()))
+    {
         Ok(got) => got,
         Err(e) => return Outcome::Failed(e),
     };

@@ -31,6 +31,7 @@ pub fn difference(got: &Tensor, want: &Tensor, absolute: f64, relative: f64) -> 
         return Some(format!("got {}{:?}, want {}{:?}", got.dtype(), got.shape(), want.dtype(), want.shape()));
     }
     let pairs = got.to_f64s().into_iter().zip(want.to_f64s());
-    let apart = |g: f64, w: f64| !(g == w || g.is_nan() && w.is_nan() || (g - w).abs() <= absolute + relative * w.abs());
+    let apart =
+        |g: f64, w: f64| !(g == w || g.is_nan() && w.is_nan() || (g - w).abs() <= absolute + relative * w.abs());
     pairs.enumerate().find(|(_, (g, w))| apart(*g, *w)).map(|(i, (g, w))| format!("element {i}: got {g}, want {w}"))
 }

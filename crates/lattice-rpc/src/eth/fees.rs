@@ -8,7 +8,6 @@ use crate::{
     params::{Params, Quantity},
 };
 use alloy_consensus::Transaction;
-use alloy_eips::eip1559::BaseFeeParams;
 use alloy_primitives::{U64, U128};
 use alloy_rpc_types_eth::{BlockNumberOrTag, FeeHistory};
 use lattice_chain::View;
@@ -43,8 +42,7 @@ pub(super) fn base_fee_next(view: &View) -> u64 {
 }
 
 fn base_fee_after(view: &View, block: &EvmBlock) -> u64 {
-    let params = BaseFeeParams::new(8, u128::from(view.spec().elasticity));
-    block.header.next_block_base_fee(params).unwrap_or_default()
+    lattice_chain::base_fee_next(view.spec(), &block.header)
 }
 
 /// A tip that recent blocks included: a percentile of the lowest tips of the last blocks.

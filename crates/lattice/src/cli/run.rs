@@ -98,12 +98,16 @@ fn run_local(file: &Path, raw: Vec<RawInput>, memory_mb: u64, timeout_s: u64) ->
 }
 
 fn compute(path: &Path, raw: Vec<RawInput>, limits: &RunLimits) -> Result<RunReport, Failure> {
+    let too_large =
+        |what: String| Failure::new(format!("{}: {what}", path.display())).next("allow more with --memory-mb");
+    let max = limits.memory_bytes_max;
+    if let Some(bytes) = std::fs::metadata(path).ok().map(|meta| meta.len()).filter(|&bytes| bytes > max) {
+        return Err(too_large(format!("the file has {bytes} bytes; the limit on memory is {max}")));
+    }
     let bytes = read_file(path)?;
     let (graph, raw) = import::for_inputs(path, &bytes, raw)?;
     let cost = graph.cost();
-    limits
-        .check(&cost)
-        .map_err(|error| Failure::new(format!("{}: {error}", path.display())).next("allow more with --memory-mb"))?;
+    limits.check(&cost).map_err(|error| too_large(error.to_string()))?;
     let slots: Vec<Slot> = graph.inputs().iter().map(Slot::of).collect();
     let bound = tensors::bind(&raw, &slots)?;
     let names: Vec<String> = graph.outputs().iter().map(|info| info.name.clone()).collect();

@@ -34,19 +34,21 @@ impl RawInput {
         self.name.as_deref()
     }
 
-    /// Whether it could be a parameter of the graph rather than data: a few integers under a name.
-    pub fn is_named_small_integer(&self) -> bool {
-        const ELEMENTS_MAX: usize = 16;
-        self.name.is_some()
-            && match &self.value {
-                RawValue::Npy(tensor) => !tensor.dtype().is_float() && tensor.len() <= ELEMENTS_MAX,
-                RawValue::Json(value) => {
-                    let mut flat = Vec::new();
-                    flatten(value, &mut flat);
-                    flat.len() <= ELEMENTS_MAX
-                        && flat.iter().all(|leaf| leaf.is_i64() || leaf.is_u64() || leaf.is_boolean())
-                }
+    /// The same under a name.
+    pub fn with_name(self, name: &str) -> Self {
+        Self { name: Some(name.to_owned()), ..self }
+    }
+
+    /// Number of its elements.
+    pub fn element_count(&self) -> usize {
+        match &self.value {
+            RawValue::Npy(tensor) => tensor.len(),
+            RawValue::Json(value) => {
+                let mut flat = Vec::new();
+                flatten(value, &mut flat);
+                flat.len()
             }
+        }
     }
 
     /// Its own shape.

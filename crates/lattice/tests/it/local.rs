@@ -1,6 +1,7 @@
 //! `lattice model inspect` and `lattice run --local`: no node is needed.
 
 use crate::binary::{digits_model, run, run_with_stdin, write};
+use crate::onnx::{self, Dim, FLOAT, INT64};
 use lattice_inference::{Tensor, npy};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -126,4 +127,43 @@ fn nan_and_infinities_go_in_and_come_out_as_strings() {
     json[0] = json!("NaN");
     let file = write(dir.path(), "nan.json", Value::Array(json).to_string().as_bytes());
     assert_eq!(run_local(&["--input", &file])["outputs"], out["outputs"]);
+}
+
+#[test]
+fn dynamic_shapes_are_taken_from_the_inputs() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || [Dim::Open("N"), Dim::Open("T")];
+    let bytes = onnx::model("Add", &["a", "b"], &[onnx::value("a", FLOAT, &open()), onnx::value("b", FLOAT, &open())]);
+    let model = write(dir.path(), "add.onnx", &bytes);
+    let square = write(dir.path(), "square.json", b"[[1, 2], [3, 4]]");
+    let row = write(dir.path(), "row.json", b"[10, 20]");
+    let sum = |inputs: [&str; 2]| {
+        let ran = run(&["run", "--local", &model, "--json", "--input", inputs[0], "--input", inputs[1]]);
+        ran.ok()["outputs"][0].take()
+    };
+    // Named or not, in any order; the row gets its leading 1 and is broadcast.
+    for inputs in
+        [[square.as_str(), &row], [&format!("b={row}"), &square], [&format!("b={row}"), &format!("a={square}")]]
+    {
+        let output = sum(inputs);
+        assert_eq!(output, json!({ "name": "y", "dtype": "f32", "shape": [2, 2], "data": [11.0, 22.0, 13.0, 24.0] }));
+    }
+    let missing = run(&["run", "--local", &model, "--input", &square]);
+    missing.fails(1, &["input 'b' is missing"]);
+    run(&["model", "inspect", &model]).fails(1, &["'a'", "--shape a="]);
+    let inspected = run(&["model", "inspect", &model, "--json", "--shape", "a=2,2", "--shape", "b=1,2"]).ok();
+    assert_eq!(inspected["outputs"][0]["shape"], json!([2, 2]));
+}
+
+#[test]
+fn small_integers_that_decide_shapes_become_constants() {
+    let dir = tempfile::tempdir().unwrap();
+    let values =
+        [onnx::value("x", FLOAT, &[Dim::Open("N"), Dim::Open("T")]), onnx::value("s", INT64, &[Dim::Fixed(2)])];
+    let model = write(dir.path(), "reshape.onnx", &onnx::model("Reshape", &["x", "s"], &values));
+    let input = write(dir.path(), "x.json", b"{\"x\": [[1, 2, 3], [4, 5, 6]], \"s\": [3, 2]}");
+    let ran = run(&["run", "--local", &model, "--json", "--input", &input]).ok();
+    assert_eq!(ran["outputs"][0]["shape"], json!([3, 2]));
+    let inspected = run(&["model", "inspect", &model, "--json", "--shape", "x=2,3", "--constant", "s=[3, 2]"]).ok();
+    assert_eq!(inspected["inputs"].as_array().unwrap().len(), 1, "{inspected}");
 }

@@ -8,3 +8,4 @@ mod demo;
 mod dev;
 mod local;
 mod models;
+mod onnx;

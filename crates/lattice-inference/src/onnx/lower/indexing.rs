@@ -103,7 +103,8 @@ fn trilu(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
         let above = (i % columns) as i128 - (i / columns) as i128;
         if upper { above >= k } else { above <= k }
     };
-    let mask = Tensor::from_bool([rows, columns], (0..rows * columns).map(inside).collect()).map_err(|e| e.to_string())?;
+    let mask =
+        Tensor::from_bool([rows, columns], (0..rows * columns).map(inside).collect()).map_err(|e| e.to_string())?;
     let mask = c.builder.constant("", mask);
     let zero = c.number(0.0, x)?;
     Ok(vec![c.emit(&compare::WHERE, Attributes::none(), &[mask, x, zero])?])
@@ -148,7 +149,10 @@ fn reverse_sequence(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let (batch_axis, time_axis) = (c.int("batch_axis", 1)?, c.int("time_axis", 0)?);
     let (batch_axis, time_axis) = (c.axis(batch_axis, shape.len())?, c.axis(time_axis, shape.len())?);
     let steps = shape[time_axis];
-    if lengths.len() != shape[batch_axis] || lengths.iter().any(|&l| l < 0 || l as usize > steps) || batch_axis == time_axis {
+    if lengths.len() != shape[batch_axis]
+        || lengths.iter().any(|&l| l < 0 || l as usize > steps)
+        || batch_axis == time_axis
+    {
         return Err(format!("sequence lengths {lengths:?} do not fit shape {shape:?}"));
     }
     let mut parts = Vec::with_capacity(lengths.len());

@@ -3,10 +3,10 @@
 use super::{Entry, computes};
 use crate::graph::Value;
 use crate::onnx::node::NodeContext;
+use crate::ops::Attributes;
 use crate::ops::conv::{CONV, Geometry, window_count};
 use crate::ops::pool::{AVERAGE_POOL, MAX_POOL, Windows};
 use crate::ops::{OpResult, OpSpec, elementwise as ew, gather, matmul, movement, reduce};
-use crate::ops::Attributes;
 use crate::tensor::DType;
 
 pub(super) const TABLE: &[Entry] = &[
@@ -109,7 +109,13 @@ fn one_hot_indices(c: &mut NodeContext<'_>, rows: Value, table: Value) -> Option
         let last = c.builder.shape(v).last() == Some(&depth);
         last && values.is_some_and(|v| v.iter().enumerate().all(|(i, &v)| i as i64 == v))
     };
-    let mut indices = if is_iota(b) && depth > 1 { a } else if is_iota(a) && depth > 1 { b } else { return None };
+    let mut indices = if is_iota(b) && depth > 1 {
+        a
+    } else if is_iota(a) && depth > 1 {
+        b
+    } else {
+        return None;
+    };
     // The comparison may be written on an expanded operand; what was expanded is what matters.
     if let Some((expand, _, operands)) = c.builder.producer(indices).filter(|(op, ..)| op.name == "Expand") {
         debug_assert_eq!(expand.name, "Expand");
@@ -183,7 +189,9 @@ fn spatial(c: &NodeContext<'_>) -> OpResult<(Value, Vec<usize>)> {
 fn sizes(c: &NodeContext<'_>, name: &str, rank: usize, default: usize) -> OpResult<Vec<usize>> {
     let Some(values) = c.ints(name)? else { return Ok(vec![default; rank]) };
     let sizes: Option<Vec<usize>> = values.iter().map(|&v| usize::try_from(v).ok().filter(|&v| v < 1 << 24)).collect();
-    sizes.filter(|s| s.len() == rank).ok_or_else(|| format!("attribute '{name}' must hold {rank} sizes, got {values:?}"))
+    sizes
+        .filter(|s| s.len() == rank)
+        .ok_or_else(|| format!("attribute '{name}' must hold {rank} sizes, got {values:?}"))
 }
 
 /// Padding before and after, from `pads` or worked out from `auto_pad`.
@@ -254,12 +262,15 @@ fn conv(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
 fn conv_transpose(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let (x, w) = (c.input(0)?, c.input(1)?);
     let (x_shape, w_shape) = (c.shape(x), c.shape(w));
-    let ([batch, channels, input @ ..], [w_channels, per_group, kernel @ ..]) = (x_shape.as_slice(), w_shape.as_slice()) else {
+    let ([batch, channels, input @ ..], [w_channels, per_group, kernel @ ..]) =
+        (x_shape.as_slice(), w_shape.as_slice())
+    else {
         return Err(format!("operands must have rank 3 or more, got {x_shape:?} and {w_shape:?}"));
     };
     let rank = input.len();
     let group = usize::try_from(c.int("group", 1)?).unwrap_or(0);
-    if kernel.len() != rank || !(1..=3).contains(&rank) || channels != w_channels || group == 0 || channels % group != 0 {
+    if kernel.len() != rank || !(1..=3).contains(&rank) || channels != w_channels || group == 0 || channels % group != 0
+    {
         return Err(format!("input {x_shape:?} does not fit weights {w_shape:?} in {group} groups"));
     }
     if input.contains(&0) || kernel.contains(&0) {
@@ -315,13 +326,19 @@ fn conv_transpose(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
 }
 
 /// Pads of a transposed convolution: given, or worked out from the output shape; negative ones extend the output.
-fn transpose_pads(c: &NodeContext<'_>, input: &[usize], strides: &[usize], full: &[usize]) -> OpResult<(Vec<i64>, Vec<i64>)> {
+fn transpose_pads(
+    c: &NodeContext<'_>,
+    input: &[usize],
+    strides: &[usize],
+    full: &[usize],
+) -> OpResult<(Vec<i64>, Vec<i64>)> {
     let rank = input.len();
     let mode = c.text("auto_pad", "NOTSET")?;
     let target: Option<Vec<usize>> = match (c.ints("output_shape")?, mode.as_str()) {
         (Some(shape), _) => {
             let tail = &shape[shape.len().saturating_sub(rank)..];
-            let sizes: Option<Vec<usize>> = tail.iter().map(|&v| usize::try_from(v).ok().filter(|&v| v < 1 << 24)).collect();
+            let sizes: Option<Vec<usize>> =
+                tail.iter().map(|&v| usize::try_from(v).ok().filter(|&v| v < 1 << 24)).collect();
             Some(sizes.filter(|s| s.len() == rank).ok_or("attribute 'output_shape' does not fit")?)
         }
         (None, "SAME_UPPER" | "SAME_LOWER") => Some((0..rank).map(|i| input[i] * strides[i]).collect()),

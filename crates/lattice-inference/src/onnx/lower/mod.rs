@@ -1,14 +1,14 @@
 //! ONNX operators, one file a family, each with its table of names and lowering functions.
 
-mod arithmetic;
 mod activation;
+mod arithmetic;
 mod constant;
+mod indexing;
 mod linear;
 mod normalization;
 mod quantize;
 mod recurrent;
 mod reduction;
-mod indexing;
 mod resize;
 mod shape;
 

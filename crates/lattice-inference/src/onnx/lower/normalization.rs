@@ -24,21 +24,22 @@ pub(super) const TABLE: &[Entry] = &[
     computes("LRN", local_response),
 ];
 
-pub(super) const MICROSOFT: &[Entry] = &[
-    computes("SkipLayerNormalization", |c| {
-        let (x, skip, scale) = (c.input(0)?, c.input(1)?, c.input(2)?);
-        let mut sum = c.add(x, skip)?;
-        if let Some(bias) = c.optional(4) {
-            sum = c.add(sum, bias)?;
-        }
-        let (epsilon, axis) = (c.float("epsilon", 1e-12)?, c.rank(sum).saturating_sub(1));
-        let y = affine(c, sum, axis, epsilon, Some(scale), c.optional(3))?;
-        Ok(vec![y])
-    }),
-];
+pub(super) const MICROSOFT: &[Entry] = &[computes("SkipLayerNormalization", |c| {
+    let (x, skip, scale) = (c.input(0)?, c.input(1)?, c.input(2)?);
+    let mut sum = c.add(x, skip)?;
+    if let Some(bias) = c.optional(4) {
+        sum = c.add(sum, bias)?;
+    }
+    let (epsilon, axis) = (c.float("epsilon", 1e-12)?, c.rank(sum).saturating_sub(1));
+    let y = affine(c, sum, axis, epsilon, Some(scale), c.optional(3))?;
+    Ok(vec![y])
+})];
 
 /// Moves an axis last around a row-wise operator; before version 13 everything from the axis on is one row.
-fn along(c: &mut NodeContext<'_>, f: impl FnOnce(&mut NodeContext<'_>, Value) -> OpResult<Value>) -> OpResult<Vec<Value>> {
+fn along(
+    c: &mut NodeContext<'_>,
+    f: impl FnOnce(&mut NodeContext<'_>, Value) -> OpResult<Value>,
+) -> OpResult<Vec<Value>> {
     let x = c.input(0)?;
     let shape = c.shape(x);
     let axis = c.int("axis", if c.opset < 13 { 1 } else { -1 })?;
@@ -74,7 +75,9 @@ fn hardmax(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
 
 /// Reshapes a vector over the channels so that it broadcasts along axis 1.
 fn per_channel(c: &mut NodeContext<'_>, vector: Value, rank: usize) -> OpResult<Value> {
-    let [channels] = c.shape(vector)[..] else { return Err(format!("expected one number a channel, got {:?}", c.shape(vector))) };
+    let [channels] = c.shape(vector)[..] else {
+        return Err(format!("expected one number a channel, got {:?}", c.shape(vector)));
+    };
     let mut shape = vec![1; rank.saturating_sub(1).max(1)];
     shape[0] = channels;
     c.reshape(vector, &shape)
@@ -177,7 +180,9 @@ fn group(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let (x, scale, bias) = (c.input(0)?, c.input(1)?, c.input(2)?);
     let shape = c.shape(x);
     let groups = usize::try_from(c.int("num_groups", 0)?).unwrap_or(0);
-    let [batch, channels, spatial @ ..] = shape.as_slice() else { return Err("it needs an operand of rank 2 or more".into()) };
+    let [batch, channels, spatial @ ..] = shape.as_slice() else {
+        return Err("it needs an operand of rank 2 or more".into());
+    };
     if groups == 0 || channels % groups != 0 {
         return Err(format!("{channels} channels do not fall into {groups} groups"));
     }
@@ -231,8 +236,13 @@ fn lp(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
 fn local_response(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let x = c.input(0)?;
     let shape = c.shape(x);
-    let size = usize::try_from(c.int("size", 0)?).ok().filter(|&s| s > 0 && s < 1 << 16).ok_or("attribute 'size' must be positive")?;
-    let [batch, channels, spatial @ ..] = shape.as_slice() else { return Err("it needs an operand of rank 3 or more".into()) };
+    let size = usize::try_from(c.int("size", 0)?)
+        .ok()
+        .filter(|&s| s > 0 && s < 1 << 16)
+        .ok_or("attribute 'size' must be positive")?;
+    let [batch, channels, spatial @ ..] = shape.as_slice() else {
+        return Err("it needs an operand of rank 3 or more".into());
+    };
     if c.dtype(x) != DType::F32 {
         return Err(format!("it is supported for f32, not {}", c.dtype(x)));
     }
@@ -252,7 +262,8 @@ fn local_response(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let average = c.emit(&AVERAGE_POOL, windows.attributes(), &[planes])?;
     let average = c.reshape(average, &shape)?;
     let (alpha, beta, bias) = (c.float("alpha", 1e-4)?, c.float("beta", 0.75)?, c.float("bias", 1.0)?);
-    let (alpha, beta, bias) = (c.number(f64::from(alpha), x)?, c.number(f64::from(beta), x)?, c.number(f64::from(bias), x)?);
+    let (alpha, beta, bias) =
+        (c.number(f64::from(alpha), x)?, c.number(f64::from(beta), x)?, c.number(f64::from(bias), x)?);
     let scaled = c.mul(average, alpha)?;
     let base = c.add(scaled, bias)?;
     let divisor = c.binary(&ew::POW, base, beta)?;

@@ -25,7 +25,10 @@ fn along_axis(c: &mut NodeContext<'_>, v: Value, x: Value) -> OpResult<Value> {
             let rank = c.rank(x);
             let axis = c.int("axis", 1).and_then(|axis| c.axis(axis, rank))?;
             if c.shape(x)[axis] != size {
-                return Err(format!("{size} scales or zero points are given for {} elements along axis {axis}", c.shape(x)[axis]));
+                return Err(format!(
+                    "{size} scales or zero points are given for {} elements along axis {axis}",
+                    c.shape(x)[axis]
+                ));
             }
             let mut shape = vec![1; rank];
             shape[axis] = size;

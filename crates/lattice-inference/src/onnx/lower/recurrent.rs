@@ -7,8 +7,11 @@ use crate::onnx::node::NodeContext;
 use crate::ops::{OpResult, elementwise as ew, matmul};
 use crate::tensor::{DType, Tensor};
 
-pub(super) const TABLE: &[Entry] =
-    &[computes("RNN", |c| recurrent(c, Cell::Rnn)), computes("GRU", |c| recurrent(c, Cell::Gru)), computes("LSTM", |c| recurrent(c, Cell::Lstm))];
+pub(super) const TABLE: &[Entry] = &[
+    computes("RNN", |c| recurrent(c, Cell::Rnn)),
+    computes("GRU", |c| recurrent(c, Cell::Gru)),
+    computes("LSTM", |c| recurrent(c, Cell::Lstm)),
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cell {
@@ -62,14 +65,20 @@ fn recurrent(c: &mut NodeContext<'_>, cell: Cell) -> OpResult<Vec<Value>> {
         return Err("operands must have three dimensions".into());
     };
     let hidden = gated / cell.gates();
-    let names = c.texts("activations")?.unwrap_or_else(|| cell.activations().repeat(directions).iter().map(ToString::to_string).collect());
+    let names = c
+        .texts("activations")?
+        .unwrap_or_else(|| cell.activations().repeat(directions).iter().map(ToString::to_string).collect());
     let wanted = match c.text("direction", "forward")?.as_str() {
         "forward" | "reverse" => 1,
         "bidirectional" => 2,
         other => return Err(format!("direction '{other}' is not known")),
     };
     let per_direction = cell.activations().len();
-    if directions != wanted || w_input != input || c.shape(r) != [directions, gated, hidden] || names.len() != wanted * per_direction {
+    if directions != wanted
+        || w_input != input
+        || c.shape(r) != [directions, gated, hidden]
+        || names.len() != wanted * per_direction
+    {
         return Err(format!("weights {:?} and {:?} do not fit input {:?}", c.shape(w), c.shape(r), c.shape(x)));
     }
     if c.has("clip") || c.has("activation_alpha") || c.has("activation_beta") || c.flag("input_forget", false)? {
@@ -117,7 +126,13 @@ fn part(c: &mut NodeContext<'_>, v: Value, d: usize) -> OpResult<Value> {
     c.reshape(one, &shape[1..])
 }
 
-fn direction(c: &mut NodeContext<'_>, cell: Cell, d: usize, hidden: usize, activations: &[String]) -> OpResult<Direction> {
+fn direction(
+    c: &mut NodeContext<'_>,
+    cell: Cell,
+    d: usize,
+    hidden: usize,
+    activations: &[String],
+) -> OpResult<Direction> {
     let w = part(c, c.input(1)?, d)?;
     let r = part(c, c.input(2)?, d)?;
     let width = cell.gates() * hidden;
@@ -144,7 +159,14 @@ fn direction(c: &mut NodeContext<'_>, cell: Cell, d: usize, hidden: usize, activ
 }
 
 /// A state before the first step: given, or zero.
-fn initial(c: &mut NodeContext<'_>, at: usize, d: usize, batch: usize, hidden: usize, batch_first: bool) -> OpResult<Value> {
+fn initial(
+    c: &mut NodeContext<'_>,
+    at: usize,
+    d: usize,
+    batch: usize,
+    hidden: usize,
+    batch_first: bool,
+) -> OpResult<Value> {
     let Some(mut state) = c.optional(at) else {
         let zeros = Tensor::zeros(DType::F32, [batch, hidden]).map_err(|e| e.to_string())?;
         return Ok(c.builder.constant("", zeros));
@@ -153,7 +175,11 @@ fn initial(c: &mut NodeContext<'_>, at: usize, d: usize, batch: usize, hidden: u
         state = c.transpose(state, &[1, 0, 2])?;
     }
     let state = part(c, state, d)?;
-    if c.shape(state) == [batch, hidden] { Ok(state) } else { Err(format!("an initial state must have shape [{batch}, {hidden}]")) }
+    if c.shape(state) == [batch, hidden] {
+        Ok(state)
+    } else {
+        Err(format!("an initial state must have shape [{batch}, {hidden}]"))
+    }
 }
 
 fn activate(c: &mut NodeContext<'_>, name: &str, x: Value) -> OpResult<Value> {
@@ -211,7 +237,13 @@ fn with_recurrence(c: &mut NodeContext<'_>, weights: &Direction, share: Value, h
 }
 
 /// Gates in ONNX's order: input, output, forget, cell.
-fn lstm_step(c: &mut NodeContext<'_>, weights: &Direction, share: Value, h: Value, memory: Value) -> OpResult<(Value, Value)> {
+fn lstm_step(
+    c: &mut NodeContext<'_>,
+    weights: &Direction,
+    share: Value,
+    h: Value,
+    memory: Value,
+) -> OpResult<(Value, Value)> {
     let n = weights.hidden;
     let gates = with_recurrence(c, weights, share, h)?;
     let gate = |c: &mut NodeContext<'_>, i: usize| c.narrow(gates, 1, i * n, n);

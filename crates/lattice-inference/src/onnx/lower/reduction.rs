@@ -111,7 +111,8 @@ fn cum_sum(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
         [axis] => c.axis(axis, c.rank(x))?,
         _ => return Err("its axis must be one integer".into()),
     };
-    let attributes = Attributes::none().int(axis as i64).flag(c.flag("exclusive", false)?).flag(c.flag("reverse", false)?);
+    let attributes =
+        Attributes::none().int(axis as i64).flag(c.flag("exclusive", false)?).flag(c.flag("reverse", false)?);
     Ok(vec![c.emit(&reduce::CUM_SUM, attributes, &[x])?])
 }
 

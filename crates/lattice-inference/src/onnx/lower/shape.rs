@@ -77,7 +77,9 @@ fn reshape(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
         shape.push(match dim {
             -1 if open.replace(axis).is_none() => 1,
             -1 => return Err(format!("shape {wanted:?} leaves two dimensions open")),
-            0 if !zero_is_zero => *own.get(axis).ok_or_else(|| format!("shape {wanted:?} copies dimension {axis} of {own:?}"))?,
+            0 if !zero_is_zero => {
+                *own.get(axis).ok_or_else(|| format!("shape {wanted:?} copies dimension {axis} of {own:?}"))?
+            }
             dim => usize::try_from(dim).map_err(|_| format!("shape {wanted:?} has a negative dimension"))?,
         });
     }
@@ -285,7 +287,10 @@ fn pad_by(c: &mut NodeContext<'_>, x: Value, before: &[i64], after: &[i64], mode
 
 fn image(c: &NodeContext<'_>) -> OpResult<(Value, [usize; 4], usize)> {
     let x = c.input(0)?;
-    let block = usize::try_from(c.int("blocksize", 0)?).ok().filter(|&b| b > 0 && b < 1 << 16).ok_or("attribute 'blocksize' must be positive")?;
+    let block = usize::try_from(c.int("blocksize", 0)?)
+        .ok()
+        .filter(|&b| b > 0 && b < 1 << 16)
+        .ok_or("attribute 'blocksize' must be positive")?;
     let shape: [usize; 4] = c.shape(x).try_into().map_err(|s| format!("it needs an operand of rank 4, got {s:?}"))?;
     Ok((x, shape, block))
 }
@@ -352,7 +357,10 @@ pub(super) fn einsum(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let terms: Vec<Vec<char>> = left.split(',').map(|t| t.chars().collect()).collect();
     let inputs = c.all_inputs()?;
     let letters = |t: &[char]| t.iter().all(char::is_ascii_alphabetic);
-    if terms.len() != inputs.len() || !terms.iter().all(|t| letters(t)) || right.as_ref().is_some_and(|r| r.contains('.')) {
+    if terms.len() != inputs.len()
+        || !terms.iter().all(|t| letters(t))
+        || right.as_ref().is_some_and(|r| r.contains('.'))
+    {
         return Err(format!("equation '{equation}' is not supported (ellipses are not)"));
     }
     let mut sizes: BTreeMap<char, usize> = BTreeMap::new();
@@ -396,13 +404,16 @@ fn contract(
 ) -> OpResult<(Value, Vec<char>)> {
     // Indices of one operand alone that nobody needs are summed away first.
     let mut alone = |x: Value, term: &[char], other: &[char]| -> OpResult<(Value, Vec<char>)> {
-        let gone: Vec<usize> = (0..term.len()).filter(|&i| !other.contains(&term[i]) && !later.contains(&term[i])).collect();
+        let gone: Vec<usize> =
+            (0..term.len()).filter(|&i| !other.contains(&term[i]) && !later.contains(&term[i])).collect();
         let kept = term.iter().copied().filter(|ch| other.contains(ch) || later.contains(ch)).collect();
         Ok((c.reduce(&reduce::SUM, x, &gone, false)?, kept))
     };
     let (a, term_a) = alone(a, term_a, term_b)?;
     let (b, term_b) = alone(b, term_b, &term_a)?;
-    let shared = |keep: bool| term_a.iter().copied().filter(|ch| term_b.contains(ch) && later.contains(ch) == keep).collect::<Vec<_>>();
+    let shared = |keep: bool| {
+        term_a.iter().copied().filter(|ch| term_b.contains(ch) && later.contains(ch) == keep).collect::<Vec<_>>()
+    };
     let (batch, inner) = (shared(true), shared(false));
     let rows: Vec<char> = term_a.iter().copied().filter(|ch| !term_b.contains(ch)).collect();
     let columns: Vec<char> = term_b.iter().copied().filter(|ch| !term_a.contains(ch)).collect();
@@ -410,7 +421,8 @@ fn contract(
         let shape = c.shape(x);
         let position = |ch: &char| term.iter().position(|t| t == ch).ok_or_else(|| format!("index '{ch}' is lost"));
         let order = groups.concat().iter().map(position).collect::<OpResult<Vec<_>>>()?;
-        let sizes = groups.map(|g| g.iter().filter_map(|ch| position(ch).ok().map(|i| shape[i])).collect::<Vec<usize>>());
+        let sizes =
+            groups.map(|g| g.iter().filter_map(|ch| position(ch).ok().map(|i| shape[i])).collect::<Vec<usize>>());
         let moved = c.transpose(x, &order)?;
         let flat: Vec<usize> = sizes.iter().map(|s| s.iter().product()).collect();
         Ok((c.reshape(moved, &flat)?, sizes))
