@@ -23,7 +23,7 @@ const PROPOSER: u32 = 0;
 /// What the chain's thread is asked.
 pub enum Message {
     /// Admit a transaction and answer.
-    Submit(RecoveredTx, SubmitReply),
+    Submit(Box<RecoveredTx>, SubmitReply),
     /// Let the next block carry a certificate.
     Readiness(ReadinessCertificate),
     /// End the thread.
@@ -54,7 +54,7 @@ impl ChainThread<'_> {
                 match next {
                     Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
                     Err(TryRecvError::Empty) => break,
-                    Ok(Message::Submit(tx, reply)) => self.submit(tx, reply)?,
+                    Ok(Message::Submit(tx, reply)) => self.submit(*tx, reply)?,
                     Ok(Message::Readiness(certificate)) => {
                         drop(self.chain.handle(now_ms(), Input::Readiness(certificate))?)
                     }

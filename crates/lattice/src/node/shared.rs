@@ -95,7 +95,7 @@ impl Backend for Shared {
     }
 
     fn submit(&self, tx: RecoveredTx, reply: SubmitReply) {
-        if let Err(mpsc::SendError(Message::Submit(_, reply))) = self.queue.send(Message::Submit(tx, reply)) {
+        if let Err(mpsc::SendError(Message::Submit(_, reply))) = self.queue.send(Message::Submit(Box::new(tx), reply)) {
             reply(Err(AdmissionError::Stopping));
         }
     }
