@@ -56,8 +56,10 @@ impl Chain {
         vrf: bls::Signature,
     ) -> Result<Effects, ChainError> {
         let state = self.head_state()?;
-        // Lighter tips are merged whatever their status: a disqualified block's transactions are nobody's fault.
-        let parents = self.dag.select_parents(&self.fork.sink, |_| true, self.spec.parents_max);
+        // Lighter tips of earlier slots are merged whatever their status: a disqualified block's transactions are nobody's
+        // fault.
+        let earlier = |hash: &B256| self.dag.slot(hash).is_some_and(|tip| tip < slot);
+        let parents = self.dag.select_parents(&self.fork.sink, earlier, self.spec.parents_max);
         let data = self.dag.virtual_data(&parents).map_err(|error| ChainError::Fault(error.to_string()))?;
         let merge = self.merge(&data);
         let readiness: Vec<ReadinessCertificate> =
