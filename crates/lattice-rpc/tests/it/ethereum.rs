@@ -343,7 +343,8 @@ fn fee_history_tells_what_blocks_paid() {
     assert!((1_000_000_000..=3_000_000_000).contains(&tip.to::<u64>()), "{tip}");
     let gas_price: U256 = read(&client.call("eth_gasPrice", json!([])));
     let base_fee: U256 = read(&client.call("eth_baseFee", json!([])));
-    assert_eq!(gas_price, base_fee + tip);
+    let latest: U256 = read(&client.call("eth_getBlockByNumber", json!(["latest", false]))["baseFeePerGas"]);
+    assert_eq!(gas_price, base_fee.max(latest) + tip, "calls are simulated in the latest block");
     let far: FeeHistory = read(&client.call("eth_feeHistory", json!([1_000, "0x2"])));
     assert_eq!((far.oldest_block, far.base_fee_per_gas.len(), far.reward), (0, 4, None));
     let empty: FeeHistory = read(&client.call("eth_feeHistory", json!(["0x0", "latest", []])));
