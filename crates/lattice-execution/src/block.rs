@@ -88,7 +88,7 @@ impl<'a> BlockExecutor<'a> {
         if let Some(reason) = self.refuse(tx) {
             return Ok(self.skip(occurrence, reason));
         }
-        let ai_gas_limit = tx::ai_gas_limit(tx).unwrap_or(u64::MAX).min(tx::ai_lane_gas(self.ctx.spec));
+        let ai_gas_limit = tx.ai_gas_limit().unwrap_or(u64::MAX).min(tx::ai_lane_gas(self.ctx.spec));
         let gas_limit_max = tx::gas_limit_max(tx, self.ctx.spec);
         match evm::transact(&mut self.evm, tx::tx_env(tx, occurrence.sender), gas_limit_max, ai_gas_limit) {
             Ok((result, changes)) => {

@@ -28,4 +28,4 @@ pub use genesis::genesis;
 pub use header::{base_fee_next, inference_root, model_root, training_root};
 pub use overlay::{Overlay, OverlayFault};
 pub use simulate::{CallOutcome, CallRequest, CallStatus, GasEstimate, SimulationContext, SimulationError};
-pub use tx::{ai_gas_limit, gas_limit_max, intrinsic_gas};
+pub use tx::{gas_limit_max, intrinsic_gas};

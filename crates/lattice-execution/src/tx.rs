@@ -18,18 +18,6 @@ use std::sync::LazyLock;
 /// EIP-2718 type that AI transactions have inside the EVM: revm skips the EIP-1559 checks for types it does not know.
 const EIP1559: u8 = 2;
 
-/// The bound on model work that a transaction declares; `None` for ordinary transactions, whose gas limit bounds it.
-pub fn ai_gas_limit(tx: &TxEnvelope) -> Option<u64> {
-    match tx {
-        TxEnvelope::ModelDeploy(tx) => Some(tx.tx().ai_gas_limit),
-        TxEnvelope::ModelUpdate(tx) => Some(tx.tx().ai_gas_limit),
-        TxEnvelope::Inference(tx) => Some(tx.tx().ai_gas_limit),
-        TxEnvelope::Training(tx) => Some(tx.tx().ai_gas_limit),
-        TxEnvelope::Lora(tx) => Some(tx.tx().ai_gas_limit),
-        TxEnvelope::Legacy(_) | TxEnvelope::Eip2930(_) | TxEnvelope::Eip1559(_) | TxEnvelope::Eip7702(_) => None,
-    }
-}
-
 /// Gas that model work may take in one transaction: the AI lane of a DAG block, half of its gas limit.
 pub(crate) const fn ai_lane_gas(spec: &ChainSpec) -> u64 {
     spec.gas_limit / 2
@@ -37,7 +25,7 @@ pub(crate) const fn ai_lane_gas(spec: &ChainSpec) -> u64 {
 
 /// The highest gas limit that a transaction may have: EIP-7825's cap, plus the AI gas it declares, up to the lane's.
 pub fn gas_limit_max(tx: &TxEnvelope, spec: &ChainSpec) -> u64 {
-    let declared = ai_gas_limit(tx).unwrap_or(0);
+    let declared = tx.ai_gas_limit().unwrap_or(0);
     limits::TX_GAS_LIMIT_MAX.saturating_add(declared.min(ai_lane_gas(spec)))
 }
 

@@ -1,7 +1,7 @@
 //! Where test data lies, and how close two tensors are.
 
 use lattice_inference::Tensor;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A folder or file named by an environment variable. Without it the test says that it is skipped; under
 /// `LATTICE_VECTORS_REQUIRED` absence fails.
@@ -18,11 +18,6 @@ pub fn from_env(variable: &str, what: &str) -> Option<PathBuf> {
             None
         }
     }
-}
-
-/// The repository's `models` folder.
-pub fn models() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models")
 }
 
 /// Why two tensors differ, if they do: |got - want| must stay within `absolute + relative * |want|`.

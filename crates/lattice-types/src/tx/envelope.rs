@@ -67,7 +67,7 @@ impl TxEnvelope {
         each!(self, tx => tx.signature())
     }
 
-    /// The declared bound on AI gas of an AI transaction; `None` for Ethereum's types.
+    /// The declared bound on AI gas of an AI transaction; `None` for Ethereum's types, which their gas limit bounds.
     pub const fn ai_gas_limit(&self) -> Option<u64> {
         match self {
             Self::ModelDeploy(tx) => Some(tx.tx().ai_gas_limit),
