@@ -5,6 +5,9 @@
 //! lay them across SIMD lanes without changing a bit; the rest come from the `libm` crate, which is plain Rust arithmetic.
 //! Accuracy is stated with each function and checked against f64 in the tests.
 
+// The constants are written to nine digits, which name each f32 exactly.
+#![allow(clippy::excessive_precision)]
+
 /// Adding and subtracting this rounds to the nearest integer, ties to even, for |x| < 2^22.
 const ROUND_MAGIC: f32 = 12_582_912.0;
 const LN_2_HI: f32 = 0.693_145_75;

@@ -288,7 +288,7 @@ fn lower_node(
         });
     };
     let opset = scope.opsets.get(domain).copied();
-    let opset = opset.or((domain != "").then_some(1)).ok_or_else(|| {
+    let opset = opset.or((!domain.is_empty()).then_some(1)).ok_or_else(|| {
         ImportError::Model("the file does not say which operator set it uses (opset_import is missing)".into())
     })?;
     let halves = entry.widens_halves.then(|| halves_of(builder, &inputs)).flatten();

@@ -475,7 +475,8 @@ mod tests {
             spatial in proptest::collection::vec((1usize..14, 1usize..5, 1usize..4, 0usize..3, 0usize..3, 1usize..3), 1..=3),
             seed in any::<u32>(),
         ) {
-            let pick = |f: fn(&(usize, usize, usize, usize, usize, usize)) -> usize| spatial.iter().map(f).collect::<Vec<_>>();
+            type Axis = (usize, usize, usize, usize, usize, usize);
+            let pick = |f: fn(&Axis) -> usize| spatial.iter().map(f).collect::<Vec<_>>();
             let geometry = Geometry {
                 strides: pick(|s| s.2), pads_before: pick(|s| s.3), pads_after: pick(|s| s.4), dilations: pick(|s| s.5), group,
             };

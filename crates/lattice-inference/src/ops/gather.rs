@@ -143,7 +143,7 @@ fn nd_positions(data: &[usize], indices: &Tensor, batch: usize) -> OpResult<Vec<
     let batches: usize = data[..batch].iter().product();
     let mut positions = Vec::with_capacity(tuples);
     for t in 0..tuples {
-        let mut at = if batches == 0 { 0 } else { t / (tuples / batches) };
+        let mut at = tuples.checked_div(batches).map_or(0, |each| t / each);
         for i in 0..tuple {
             at = at * data[batch + i] + resolve(values[t * tuple + i], data[batch + i])?;
         }

@@ -26,7 +26,7 @@ fn magika_matches_onnxruntime() {
         let read = |what: &str| std::fs::read(oracle.join(format!("{files:03}-{what}.npy"))).ok();
         let (Some(features), Some(scores)) = (read("features"), read("scores")) else { break };
         let (features, want) = (npy::read(&features).unwrap(), npy::read(&scores).unwrap());
-        let got = model.run(&[features.clone()]).unwrap().remove(0);
+        let got = model.run(std::slice::from_ref(&features)).unwrap().remove(0);
         assert_eq!(difference(&got, &want, 1e-5, 0.0), None, "file {files}");
         let (g, w) = (got.to_f64s(), want.to_f64s());
         assert_eq!(argmax(&g), argmax(&w), "file {files}");

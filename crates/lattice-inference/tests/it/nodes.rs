@@ -60,7 +60,8 @@ fn run(case: &Path) -> Outcome {
     // Parameters that ONNX makes operands (axes, shapes, counts) must be known at import here. First nothing is bound; then
     // small integers; then everything but the first operand; then all.
     let is_parameter = |i: usize, t: &Tensor| i > 0 && t.len() <= 16 && !t.dtype().is_float();
-    let bindings: [&dyn Fn(usize, &Tensor) -> bool; 4] = [&|_, _| false, &is_parameter, &|i, _| i > 0, &|_, _| true];
+    type Binds<'a> = &'a dyn Fn(usize, &Tensor) -> bool;
+    let bindings: [Binds<'_>; 4] = [&|_, _| false, &is_parameter, &|i, _| i > 0, &|_, _| true];
     let mut refusal = String::new();
     for binds in bindings {
         let mut options = ImportOptions::default();

@@ -1,6 +1,6 @@
 //! The node: threads around the chain.
 //!
-//! One named thread owns the [`Chain`](lattice_chain::Chain) (`chain_thread`). A second one verifies artifacts of
+//! One named thread owns the [`Chain`] (`chain_thread`). A second one verifies artifacts of
 //! pending models and attests readiness (`attester`). RPC runs on tokio and reaches both through [`Shared`], which is
 //! the node's `Backend`: reads take the newest view, writes go into the chain thread's queue.
 

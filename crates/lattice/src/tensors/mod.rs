@@ -67,7 +67,7 @@ pub fn concat_bytes(tensors: &[Tensor]) -> Vec<u8> {
     out
 }
 
-/// The reverse of [`concat_bytes`] for tensors of these types and shapes.
+/// The reverse of [`concat_bytes()`] for tensors of these types and shapes.
 pub fn split_bytes(bytes: &[u8], slots: &[Slot]) -> Result<Vec<NamedTensor>, Failure> {
     let mut rest = bytes;
     let mut out = Vec::with_capacity(slots.len());

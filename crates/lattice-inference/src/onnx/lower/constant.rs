@@ -69,7 +69,7 @@ fn range(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
             c.constant_number(delta, "delta")?,
         ];
         let count = ((limit - start) / delta).ceil().max(0.0);
-        if delta == 0.0 || !(count <= ELEMENTS_MAX as f64) {
+        if delta == 0.0 || count.is_nan() || count > ELEMENTS_MAX as f64 {
             return Err(format!("range {start}..{limit} by {delta} is not a reasonable length"));
         }
         // Each element is start + i * delta in the element type.

@@ -399,7 +399,7 @@ fn windows(c: &NodeContext<'_>, x: Value) -> OpResult<Windows> {
     let mut output = Vec::with_capacity(rank);
     for i in 0..rank {
         let (b, a) = (pads_before[i], pads_after[i]);
-        if b.max(a) >= (kernel[i].max(1) - 1) * dilations[i] + 1 {
+        if b.max(a) > (kernel[i].max(1) - 1) * dilations[i] {
             return Err(format!("padding {b} and {a} is not smaller than the window of {}", kernel[i]));
         }
         // Rounding up is like padding by a stride less one; a window that would begin in that padding is dropped.

@@ -86,7 +86,7 @@ fn reshape(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let count: usize = own.iter().product();
     let known = shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d)).ok_or("the shape overflows")?;
     if let Some(axis) = open {
-        shape[axis] = if known == 0 { 0 } else { count / known };
+        shape[axis] = count.checked_div(known).unwrap_or(0);
     }
     let result: usize = shape.iter().try_fold(1usize, |p, &d| p.checked_mul(d)).ok_or("the shape overflows")?;
     if result != count {
