@@ -24,11 +24,46 @@ impl Halt {
     }
 }
 
-/// A call in progress.
+/// What a call may do to the state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Anything, in the name of the caller.
+    Write,
+    /// Nothing: somewhere up the stack is a STATICCALL.
+    Static,
+    /// Nothing: DELEGATECALL and CALLCODE would write in somebody else's name.
+    Borrowed,
+}
+
+/// A call of an AI operation in progress, whichever door it came through.
 pub(crate) struct AiCall<'c, 'a> {
     pub(crate) ctx: &'c mut LatticeContext<'a>,
-    pub(crate) inputs: &'c CallInputs,
+    /// The account that asks.
+    pub(crate) caller: Address,
+    pub(crate) access: Access,
+    /// Wei sent along; revm has moved them to the door's account already.
+    pub(crate) value: U256,
+    pub(crate) input: Bytes,
     pub(crate) gas: Gas,
+}
+
+impl<'c, 'a> AiCall<'c, 'a> {
+    /// A call of a precompile.
+    pub(crate) fn from_precompile(ctx: &'c mut LatticeContext<'a>, inputs: &CallInputs) -> Self {
+        let access = match inputs.is_static {
+            true => Access::Static,
+            false if inputs.scheme.is_call() => Access::Write,
+            false => Access::Borrowed,
+        };
+        Self {
+            caller: inputs.caller,
+            access,
+            value: inputs.transfer_value().unwrap_or_default(),
+            input: inputs.input.bytes(ctx),
+            gas: Gas::new_with_regular_gas_and_reservoir(inputs.gas_limit, inputs.reservoir),
+            ctx,
+        }
+    }
 }
 
 impl AiCall<'_, '_> {

@@ -9,7 +9,7 @@ use crate::evm::LatticeContext;
 use alloy_primitives::{Address, Bytes};
 use revm::{
     handler::{EthPrecompiles, PrecompileProvider},
-    interpreter::{CallInputs, Gas, InstructionResult, InterpreterResult},
+    interpreter::{CallInputs, InstructionResult, InterpreterResult},
     primitives::{AddressSet, hardfork::SpecId},
 };
 
@@ -59,8 +59,7 @@ impl<'a> PrecompileProvider<LatticeContext<'a>> for LatticePrecompiles {
 }
 
 fn enter(door: Door, ctx: &mut LatticeContext<'_>, inputs: &CallInputs) -> Result<InterpreterResult, String> {
-    let gas = Gas::new_with_regular_gas_and_reservoir(inputs.gas_limit, inputs.reservoir);
-    let mut call = AiCall { ctx, inputs, gas };
+    let mut call = AiCall::from_precompile(ctx, inputs);
     let (result, output) = match door.enter(&mut call) {
         Ok(output) => (InstructionResult::Return, output),
         Err(Halt::Revert(reason)) => (InstructionResult::Revert, Bytes::from(abi::encode_error(&reason))),

@@ -1,0 +1,82 @@
+//! The doors: what each precompile address does with its input.
+//!
+//! AI transactions enter as calls of MODELS or INFERENCE with the payload as input, so a plain transaction or a
+//! contract that calls the same address with the same bytes does the same for the same gas.
+
+mod inference;
+mod models;
+mod run;
+
+use super::{
+    call::{Access, AiCall, Halt},
+    gas,
+};
+use alloy_primitives::{Address, Bytes};
+use lattice_types::{
+    system,
+    tx::{AiKind, TxAi},
+};
+
+pub(crate) use models::new_artifacts;
+
+/// A precompile of the AI rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    Load,
+    Exec,
+    Deploy,
+    Infer,
+}
+
+impl Door {
+    pub(crate) const ALL: [(Address, Self); 4] = [
+        (system::MODEL_LOAD, Self::Load),
+        (system::MODEL_EXEC, Self::Exec),
+        (system::MODELS, Self::Deploy),
+        (system::INFERENCE, Self::Infer),
+    ];
+
+    pub(crate) fn at(address: &Address) -> Option<Self> {
+        Self::ALL.iter().find(|(door, _)| door == address).map(|(_, door)| *door)
+    }
+
+    /// Runs the call; the output on success.
+    pub(crate) fn enter(self, call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
+        call.charge(gas::BASE)?;
+        if !call.value.is_zero() {
+            return Err(Halt::Revert("this operation takes no value: send 0".into()));
+        }
+        match self {
+            Self::Load => run::load(call),
+            Self::Exec => run::exec(call),
+            Self::Deploy => models::deploy(call),
+            Self::Infer => inference::infer(call),
+        }
+    }
+}
+
+/// Operations that write refuse static calls, and calls that would write in somebody else's name.
+fn require_plain_call(call: &AiCall<'_, '_>, operation: &str) -> Result<(), Halt> {
+    match call.access {
+        Access::Write => Ok(()),
+        Access::Static => Err(Halt::Revert(format!("{operation} writes state: call it without STATICCALL"))),
+        Access::Borrowed => {
+            Err(Halt::Revert(format!("{operation} must be called with CALL, not DELEGATECALL or CALLCODE")))
+        }
+    }
+}
+
+/// Decodes a payload with the rules of its form, exactly as an AI transaction's is.
+fn decode<K: AiKind>(input: &Bytes, operation: &str) -> Result<K::Payload, Halt> {
+    let tx = TxAi::<K> { payload: input.clone(), ..TxAi::default() };
+    tx.payload().map_err(|reason| Halt::Revert(format!("malformed {operation} payload: {reason}")))
+}
+
+/// The system account that serves an AI transaction type which is enabled.
+pub(crate) const fn system_account(tx_type: u8) -> Option<Address> {
+    match tx_type {
+        system::TX_MODEL_DEPLOY => Some(system::MODELS),
+        system::TX_INFERENCE => Some(system::INFERENCE),
+        _ => None,
+    }
+}
