@@ -24,8 +24,8 @@ pub use backend::{Backend, HeadWatcher, SubmitReply};
 pub use chain::{Chain, Effects, Input};
 pub use error::{ChainError, ModelError, ViewError};
 pub use lattice_execution::{
-    CallOutcome, CallRequest, CallStatus, ExecutionError, GasEstimate, ModelRecord, ModelStatus, SimulationError,
-    base_fee_next,
+    AiLane, CallOutcome, CallRequest, CallStatus, ExecutionError, GasEstimate, ModelRecord, ModelStatus,
+    SimulationError, base_fee_next,
 };
 pub use lattice_inference::{ValueInfo, executor_version, is_accelerated};
 pub use lattice_state::{AccountProof, State};

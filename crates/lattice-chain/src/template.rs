@@ -13,7 +13,7 @@ use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256};
 use lattice_execution::{BlockExecutor, Occurrence, Outcome};
 use lattice_types::{
-    CheckedBlock, DagBlock, DagBody, DagHeader, ReadinessCertificate, RecoveredTx, TxEnvelope, bls, limits,
+    AiGasSum, CheckedBlock, DagBlock, DagBody, DagHeader, ReadinessCertificate, RecoveredTx, TxEnvelope, bls, limits,
 };
 use std::sync::Arc;
 
@@ -44,6 +44,7 @@ struct Picks {
     senders: Vec<Address>,
     bytes: usize,
     gas: u64,
+    ai_gas: AiGasSum,
     unfit: Vec<Arc<RecoveredTx>>,
 }
 
@@ -116,7 +117,9 @@ impl Chain {
         let mut ready = self.pool.ready(state, executor.base_fee());
         while let Some(tx) = ready.pop() {
             let bytes = tx.inner().encode_2718_len();
-            let fits = picks.bytes + bytes <= limits::BLOCK_TX_BYTES_MAX
+            let ai_gas = picks.ai_gas.with(tx.inner(), &self.spec);
+            let fits = ai_gas.fits(&self.spec)
+                && picks.bytes + bytes <= limits::BLOCK_TX_BYTES_MAX
                 && picks.gas.saturating_add(tx.gas_limit()) <= self.spec.gas_limit;
             if !fits {
                 continue; // A smaller transaction of another sender may still fit.
@@ -134,6 +137,7 @@ impl Chain {
                     picks.senders.push(tx.signer());
                     picks.bytes += bytes;
                     picks.gas += tx.gas_limit();
+                    picks.ai_gas = ai_gas;
                     ready.accept(tx);
                 }
                 // A transaction of the mergeset may have used its nonce or its money: it does not fit here.

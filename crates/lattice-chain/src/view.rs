@@ -9,7 +9,7 @@ use crate::{
 use alloy_primitives::B256;
 use lattice_consensus::GhostdagData;
 use lattice_execution::{
-    CallOutcome, CallRequest, GasEstimate, ModelRecord, SimulationContext, SimulationError, simulate,
+    AiLane, CallOutcome, CallRequest, GasEstimate, ModelRecord, SimulationContext, SimulationError, simulate,
 };
 use lattice_state::State;
 use lattice_storage::{KvRead, StorageFault, Table};
@@ -261,6 +261,11 @@ impl View {
         request: &CallRequest,
     ) -> Result<simulate::AccessListOutcome, ViewError> {
         self.simulate(number, |context, state| simulate::create_access_list(context, state, request))
+    }
+
+    /// The AI lane after the latest block: its price and its last use.
+    pub fn ai_lane(&self) -> AiLane {
+        AiLane::read(self.head_state(), &self.spec)
     }
 
     /// Registered models in order of registration: how many there are, and those from `offset` on.

@@ -15,7 +15,7 @@ use alloy_eips::{eip2718::Encodable2718, eip2935::HISTORY_STORAGE_ADDRESS, eip47
 use alloy_primitives::{B256, U256};
 use alloy_rlp::BufMut;
 use lattice_state::State;
-use lattice_types::{EvmBlock, IncludedTx, SkippedTx, TxEnvelope, TxReceipt, evm::receipts_root};
+use lattice_types::{ChainSpec, EvmBlock, IncludedTx, SkippedTx, TxEnvelope, TxReceipt, evm::receipts_root};
 use revm::context::result::ExecutionResult;
 
 /// An EVM block in the making.
@@ -27,6 +27,7 @@ pub struct BlockExecutor<'a> {
     evm: LatticeEvm<'a>,
     header: Header,
     ai_gas_used: u64,
+    pool: UndeclaredPool,
     rewards: Rewards,
     /// EIP-2718 bytes of the executed transactions.
     encoded: Vec<Vec<u8>>,
@@ -36,8 +37,27 @@ pub struct BlockExecutor<'a> {
     failure: Option<ExecutionError>,
 }
 
+/// The AI gas that transactions of one DAG block may take without declaring any. An EVM block executes its DAG blocks one
+/// after the other, so one counter is enough.
+#[derive(Debug, Default)]
+struct UndeclaredPool {
+    carrier: B256,
+    used: u64,
+}
+
+impl UndeclaredPool {
+    /// What is left for a transaction that this DAG block carries.
+    fn left(&mut self, carrier: &B256, spec: &ChainSpec) -> u64 {
+        if *carrier != self.carrier {
+            *self = Self { carrier: *carrier, used: 0 };
+        }
+        spec.ai_gas_pool.saturating_sub(self.used)
+    }
+}
+
 impl<'a> BlockExecutor<'a> {
-    /// Opens a block on the parent's state and runs its start: EIP-4788, EIP-2935, then activations of models.
+    /// Opens a block on the parent's state and runs its start: EIP-4788, EIP-2935, then activations of models, then the
+    /// AI lane's price.
     ///
     /// # Errors
     /// When the state cannot be read.
@@ -51,11 +71,14 @@ impl<'a> BlockExecutor<'a> {
         for model_id in ctx.activations {
             ai::activate(&mut evm.ctx.journaled_state.database, model_id, header.number);
         }
+        let lane_price = ai::open_lane(&mut evm.ctx.journaled_state.database, ctx.spec);
+        evm.ctx.chain.set_lane_price(lane_price);
         Ok(Self {
             ctx,
             evm,
             header,
             ai_gas_used: 0,
+            pool: UndeclaredPool::default(),
             rewards: Rewards::default(),
             encoded: Vec::new(),
             transactions: Vec::new(),
@@ -88,11 +111,18 @@ impl<'a> BlockExecutor<'a> {
         if let Some(reason) = self.refuse(tx) {
             return Ok(self.skip(occurrence, reason));
         }
-        let ai_gas_limit = tx.ai_gas_limit().unwrap_or(u64::MAX).min(tx::ai_lane_gas(self.ctx.spec));
+        let declared = tx.ai_gas_limit();
+        let ai_gas_limit = match declared {
+            Some(declared) => declared.min(self.ctx.spec.ai_gas_limit),
+            None => self.pool.left(&occurrence.carrier, self.ctx.spec).min(self.ctx.spec.ai_gas_undeclared),
+        };
         let gas_limit_max = tx::gas_limit_max(tx, self.ctx.spec);
         match evm::transact(&mut self.evm, tx::tx_env(tx, occurrence.sender), gas_limit_max, ai_gas_limit) {
             Ok((result, changes)) => {
                 self.evm.ctx.journaled_state.database.commit(changes);
+                if declared.is_none() {
+                    self.pool.used += self.evm.ctx.chain.ai_gas_used();
+                }
                 Ok(self.include(occurrence, result))
             }
             Err(TransactError::Invalid(invalid)) => Ok(self.skip(occurrence, invalid.to_string())),
@@ -154,7 +184,9 @@ impl<'a> BlockExecutor<'a> {
         for payee in ctx.blue_producers {
             rewards.add_gwei(*payee, ctx.spec.issuance_gwei);
         }
+        let work = evm.ctx.chain.work();
         let mut overlay = evm.ctx.journaled_state.database;
+        ai::close_lane(&mut overlay, work, ctx.dag_blocks);
         let withdrawals = rewards.pay(&mut overlay);
         let (base, diff) = overlay.into_diff();
         let state = base.apply(&diff);

@@ -18,15 +18,10 @@ use std::sync::LazyLock;
 /// EIP-2718 type that AI transactions have inside the EVM: revm skips the EIP-1559 checks for types it does not know.
 const EIP1559: u8 = 2;
 
-/// Gas that model work may take in one transaction: the AI lane of a DAG block, half of its gas limit.
-pub(crate) const fn ai_lane_gas(spec: &ChainSpec) -> u64 {
-    spec.gas_limit / 2
-}
-
-/// The highest gas limit that a transaction may have: EIP-7825's cap, plus the AI gas it declares, up to the lane's.
+/// The highest gas limit that a transaction may have: EIP-7825's cap, plus the AI gas it declares, up to the lane's limit.
 pub fn gas_limit_max(tx: &TxEnvelope, spec: &ChainSpec) -> u64 {
     let declared = tx.ai_gas_limit().unwrap_or(0);
-    limits::TX_GAS_LIMIT_MAX.saturating_add(declared.min(ai_lane_gas(spec)))
+    limits::TX_GAS_LIMIT_MAX.saturating_add(declared.min(spec.ai_gas_limit))
 }
 
 /// The least gas limit that the EVM accepts for a transaction: the intrinsic cost (EIPs 2028, 2930, 3860, 7702) or the

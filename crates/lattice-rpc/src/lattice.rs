@@ -1,5 +1,6 @@
 //! The `lattice_` namespace: the DAG under the chain, models, inferences, artifacts. `docs/rpc.md` is its reference.
 
+mod ai_gas;
 mod dag;
 mod inference;
 mod models;
@@ -16,7 +17,7 @@ const OWN: &[Row] = &[("lattice_status", 0, Run::Quick(status))];
 
 /// All methods of the namespace.
 pub(crate) fn methods() -> impl Iterator<Item = &'static Row> {
-    [OWN, dag::METHODS, models::METHODS, inference::METHODS].into_iter().flatten()
+    [OWN, ai_gas::METHODS, dag::METHODS, models::METHODS, inference::METHODS].into_iter().flatten()
 }
 
 fn status(api: &Api, _: &mut Params<'_>) -> Answer {

@@ -2,6 +2,7 @@
 //! (signatures), so they run in a pool before the chain's thread, which accepts only [`CheckedBlock`].
 
 use crate::{
+    ai_gas::AiGasSum,
     block::DagBlock,
     bls::{self, Domain},
     limits,
@@ -64,6 +65,16 @@ pub enum InvalidBlock {
         /// Sum of the gas limits.
         got: u64,
         /// The chain's limit a block.
+        max: u64,
+    },
+    /// Too much declared AI gas.
+    #[error(
+        "the block's transactions may use {got} AI gas (declared bounds and the pool for the others), at most {max} are allowed"
+    )]
+    TooMuchAiGas {
+        /// Sum of the declared bounds, and what the others may draw from the block's pool.
+        got: u64,
+        /// The AI lane's limit a block.
         max: u64,
     },
     /// A transaction is malformed.
@@ -158,6 +169,7 @@ fn check_transactions(block: &DagBlock, spec: &ChainSpec) -> Result<Vec<Address>
     let transactions = &block.body.transactions;
     let mut bytes = 0;
     let mut gas = 0u64;
+    let mut ai_gas = AiGasSum::default();
     for (index, tx) in transactions.iter().enumerate() {
         let length = tx.encode_2718_len();
         let too_large = length > limits::TX_BYTES_MAX;
@@ -165,12 +177,16 @@ fn check_transactions(block: &DagBlock, spec: &ChainSpec) -> Result<Vec<Address>
         form.map_err(|error| InvalidBlock::Transaction { index, error })?;
         bytes += length;
         gas = gas.saturating_add(tx.gas_limit());
+        ai_gas = ai_gas.with(tx, spec);
     }
     if bytes > limits::BLOCK_TX_BYTES_MAX {
         return Err(InvalidBlock::TooLarge { got: bytes });
     }
     if gas > spec.gas_limit {
         return Err(InvalidBlock::TooMuchGas { got: gas, max: spec.gas_limit });
+    }
+    if !ai_gas.fits(spec) {
+        return Err(InvalidBlock::TooMuchAiGas { got: ai_gas.total(), max: spec.ai_gas_limit });
     }
     transactions
         .par_iter()

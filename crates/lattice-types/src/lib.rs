@@ -4,6 +4,7 @@
 //! identifiers, keys, the chain specification and all limits, and the one canonical encoding of each (RLP).
 //! Pure data: nothing here knows a disk, a clock, a peer or the EVM.
 
+pub mod ai_gas;
 pub mod block;
 pub mod bls;
 pub mod check;
@@ -15,6 +16,7 @@ pub mod spec;
 pub mod system;
 pub mod tx;
 
+pub use ai_gas::{AiGasSum, InvalidAiGas};
 pub use block::{DagBlock, DagBody, DagHeader};
 pub use check::{CheckedBlock, InvalidBlock, check_in_isolation};
 pub use cid::Cid;

@@ -47,7 +47,13 @@ pub struct ChainSpec {
     pub mergeset_max: usize,
     /// Gas limit of one DAG block.
     pub gas_limit: u64,
-    /// EIP-1559 elasticity: the gas target is the limit over this.
+    /// Of it, what model work may take: the AI lane. One transaction may take all of it.
+    pub ai_gas_limit: u64,
+    /// Of the AI lane, what transactions of one DAG block may take together that declare no AI gas.
+    pub ai_gas_pool: u64,
+    /// AI gas that one transaction may take that declares none, while the pool lasts.
+    pub ai_gas_undeclared: u64,
+    /// EIP-1559 elasticity: the gas target is the limit over this, and so is the AI lane's.
     pub elasticity: u64,
     /// Base fee of the genesis block, wei.
     pub base_fee_initial: u64,
@@ -131,6 +137,12 @@ impl ChainSpec {
             parents_max: 24,
             mergeset_max: 180,
             gas_limit: 60_000_000,
+            // Half of the block: transfers always find the other half.
+            ai_gas_limit: 30_000_000,
+            // A tenth of the lane, and a sixth of that for one transaction (about 2 ms of one core): small models work
+            // from any wallet, and nobody fills the lane without saying so.
+            ai_gas_pool: 3_000_000,
+            ai_gas_undeclared: 500_000,
             elasticity: 4,
             base_fee_initial: 1_000_000_000,
             issuance_gwei: 0,
@@ -148,6 +160,13 @@ impl ChainSpec {
     /// The stake of all validators.
     pub fn stake_total(&self) -> u128 {
         self.validators.iter().map(|validator| u128::from(validator.stake)).sum()
+    }
+
+    /// AI gas of a DAG block at which the lane price stays as it is. Never 0.
+    pub const fn ai_gas_target(&self) -> u64 {
+        let elasticity = if self.elasticity == 0 { 1 } else { self.elasticity };
+        let target = self.ai_gas_limit / elasticity;
+        if target == 0 { 1 } else { target }
     }
 
     /// The EVM timestamp of a slot, in seconds.

@@ -2,6 +2,10 @@
 
 use alloy_primitives::{Address, address};
 
+/// In an access list this address declares AI gas: one storage key, the bound as a number. It is the first address of
+/// the AI precompiles, so the entry warms nothing that was cold.
+pub const AI_GAS: Address = address!("0x000000000000000000000000000000000000a1f0");
+
 /// Precompile MODEL_LOAD (opcode 0xf1 in AI containers).
 pub const MODEL_LOAD: Address = address!("0x000000000000000000000000000000000000a1f1");
 /// Precompile MODEL_EXEC (opcode 0xf2 in AI containers).

@@ -200,6 +200,12 @@ fn ai_gas_of(model: &Value) -> Option<u64> {
     Some(field("gas")?.saturating_add(moved).saturating_add(loaded))
 }
 
+/// AI gas of that much work at a lane price, with headroom for two full blocks: an eighth each. Unused gas is not paid.
+fn ai_gas_bound(work: u64, price_nanos: u64) -> u64 {
+    let gas = u128::from(work) * u128::from(price_nanos) * 81 / 64;
+    u64::try_from(gas.div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
+}
+
 /// What a run gave.
 #[derive(Debug, Serialize)]
 pub struct RunReport {
@@ -231,6 +237,10 @@ impl Callable {
             list.iter().map(read).collect()
         };
         let ai_gas = ai_gas_of(&model).ok_or_else(|| Failure::new("the node gave no cost of the model"))?;
+        let lane = client.call("lattice_aiGas", json!([]))?;
+        let price = quantity(&lane["priceNext"])
+            .ok_or_else(|| Failure::new(format!("lattice_aiGas answered {lane}, without priceNext")))?;
+        let ai_gas = ai_gas_bound(ai_gas, price);
         Ok(Self { id, inputs: slots("inputs")?, outputs: slots("outputs")?, ai_gas })
     }
 
@@ -297,6 +307,13 @@ mod tests {
         assert_eq!(abi_bytes(&data), None);
         assert_eq!(abi_bytes(&[0xff; 96]), None);
         assert_eq!(abi_bytes(&[]), None);
+    }
+
+    #[test]
+    fn a_bound_has_headroom_for_two_full_blocks() {
+        assert_eq!(ai_gas_bound(64_000, 1_000_000_000), 81_000);
+        assert_eq!(ai_gas_bound(64_000, 2_000_000_000), 162_000);
+        assert_eq!(ai_gas_bound(u64::MAX, u64::MAX), u64::MAX);
     }
 
     #[test]

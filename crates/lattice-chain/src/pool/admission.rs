@@ -57,14 +57,6 @@ pub enum AdmissionError {
         /// The chain's bound.
         max: u64,
     },
-    /// Declared AI gas exceeds the gas limit.
-    #[error("aiGas {have} exceeds the gas limit {max}: AI gas is a part of the gas limit")]
-    AiGas {
-        /// Declared AI gas.
-        have: u64,
-        /// The gas limit.
-        max: u64,
-    },
     /// The tip exceeds the fee cap.
     #[error("max priority fee per gas higher than max fee per gas: maxPriorityFeePerGas {tip}, maxFeePerGas {cap}")]
     TipAboveCap {
@@ -151,10 +143,7 @@ fn check_shape(tx: &RecoveredTx) -> Result<(), AdmissionError> {
     {
         return Err(AdmissionError::SetCode);
     }
-    match tx.inner().ai_gas_limit() {
-        Some(have) if have > tx.gas_limit() => Err(AdmissionError::AiGas { have, max: tx.gas_limit() }),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 /// EIP-3607: an account with code sends nothing, unless the code is an EIP-7702 delegation.

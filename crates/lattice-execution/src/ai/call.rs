@@ -72,9 +72,11 @@ impl AiCall<'_, '_> {
         if self.gas.record_regular_cost(amount) { Ok(()) } else { Err(Halt::OutOfGas) }
     }
 
-    /// Charges model work: gas that also counts against the transaction's bound on AI gas.
-    pub(crate) fn charge_ai(&mut self, amount: u64) -> Result<(), Halt> {
-        if amount > self.gas.remaining() || !self.ctx.chain.record_ai_gas(amount) {
+    /// Charges AI work: times the lane price it is gas, which also counts against the transaction's bound on AI gas. This
+    /// is the only place that knows the price, so all doors pay alike.
+    pub(crate) fn charge_ai(&mut self, work: u64) -> Result<(), Halt> {
+        let amount = self.ctx.chain.ai_gas(work);
+        if amount > self.gas.remaining() || !self.ctx.chain.record_ai_gas(work) {
             return Err(Halt::OutOfGas);
         }
         self.charge(amount)

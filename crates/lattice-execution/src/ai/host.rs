@@ -1,5 +1,6 @@
 //! What the precompiles need beyond the EVM: the engine, the AI gas of the transaction, the models loaded so far.
 
+use super::lane::LanePrice;
 use crate::error::{ExecutionError, InferenceError};
 use alloy_primitives::B256;
 use std::{collections::BTreeSet, sync::Arc};
@@ -22,20 +23,52 @@ pub struct AiHost<'a> {
     inference: &'a dyn InferenceEngine,
     /// Models touched in this block.
     loaded: BTreeSet<B256>,
+    lane_price: LanePrice,
+    /// Bound of the transaction on AI gas.
     ai_gas_limit: u64,
+    /// AI gas of the transaction.
     ai_gas_used: u64,
+    /// Whether the transaction wanted more AI gas than its bound.
+    ai_gas_short: bool,
+    /// AI gas before the lane price, of the whole block.
+    work: u64,
     failure: Option<ExecutionError>,
 }
 
 impl<'a> AiHost<'a> {
     /// A host for one block.
     pub fn new(inference: &'a dyn InferenceEngine) -> Self {
-        Self { inference, loaded: BTreeSet::new(), ai_gas_limit: 0, ai_gas_used: 0, failure: None }
+        Self {
+            inference,
+            loaded: BTreeSet::new(),
+            lane_price: LanePrice::ONE,
+            ai_gas_limit: 0,
+            ai_gas_used: 0,
+            ai_gas_short: false,
+            work: 0,
+            failure: None,
+        }
+    }
+
+    /// Sets what AI work costs from now on.
+    pub fn set_lane_price(&mut self, price: LanePrice) {
+        self.lane_price = price;
+    }
+
+    /// AI gas before the lane price that the block took so far.
+    pub(crate) const fn work(&self) -> u64 {
+        self.work
+    }
+
+    /// Whether the transaction was stopped by its bound on AI gas.
+    pub(crate) const fn ai_gas_short(&self) -> bool {
+        self.ai_gas_short
     }
 
     pub(crate) fn start_transaction(&mut self, ai_gas_limit: u64) {
         self.ai_gas_limit = ai_gas_limit;
         self.ai_gas_used = 0;
+        self.ai_gas_short = false;
     }
 
     /// Gas that model work took in the transaction so far.
@@ -43,12 +76,20 @@ impl<'a> AiHost<'a> {
         self.ai_gas_used
     }
 
-    /// Counts model work against the transaction's bound; false when the bound does not allow it.
-    pub(crate) fn record_ai_gas(&mut self, amount: u64) -> bool {
+    /// What that much work costs in gas.
+    pub(crate) const fn ai_gas(&self, work: u64) -> u64 {
+        self.lane_price.gas(work)
+    }
+
+    /// Counts work, and the gas it costs against the transaction's bound; false when the bound does not allow it.
+    pub(crate) fn record_ai_gas(&mut self, work: u64) -> bool {
+        let amount = self.ai_gas(work);
         if amount > self.ai_gas_limit - self.ai_gas_used {
+            self.ai_gas_short = true;
             return false;
         }
         self.ai_gas_used += amount;
+        self.work = self.work.saturating_add(work);
         true
     }
 

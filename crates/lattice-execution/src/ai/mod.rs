@@ -11,16 +11,19 @@ mod doors;
 mod engine;
 mod gas;
 mod host;
+mod lane;
 mod models;
 mod precompiles;
 
 pub use abi::revert_reason;
 pub use gas::{LOAD_GAS_PER_KIB, RUN_GAS_PER_BYTE, model_run_gas};
 pub use host::{AiHost, InferenceEngine};
+pub use lane::{AiLane, LanePrice};
 pub use models::{
     ModelRecord, ModelStatus, ModelTerms, inference_record, inference_slot, model_count, model_slot, models,
 };
 pub use precompiles::LatticePrecompiles;
 
 pub(crate) use doors::{new_artifacts, system_account};
+pub(crate) use lane::{close as close_lane, open as open_lane};
 pub(crate) use models::activate;

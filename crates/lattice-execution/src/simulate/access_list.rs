@@ -5,17 +5,18 @@ use crate::{ai::LatticePrecompiles, evm::SPEC};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
 use alloy_primitives::{Address, B256, TxKind};
 use lattice_state::State;
-use lattice_types::system;
+use lattice_types::{ai_gas, system};
 use revm::state::EvmState;
 use std::collections::BTreeMap;
 
 /// Warming slots changes gas, gas can change what a call touches; a call that still differs then is taken as it is.
 const ROUNDS_MAX: usize = 8;
 
-/// An access list and the call under it.
+/// An access list and the call under it. When the call takes AI gas, the list declares it, with headroom for the lane price
+/// of two full blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessListOutcome {
-    /// Accounts and slots in ascending order.
+    /// Accounts and slots in ascending order, the declaration of AI gas among them.
     pub access_list: AccessList,
     /// The call with this list; a failed call has a list too.
     pub outcome: CallOutcome,
@@ -33,9 +34,18 @@ pub fn create_access_list(
     let with_list =
         CallRequest { access_list: Some(request.access_list.clone().unwrap_or_default()), ..request.clone() };
     let mut prepared = with_list.prepare(env, state)?;
+    prepared.for_estimate(env, request.is_ai());
+    // The list will declare what the call takes, whatever the one that was sent says.
+    if !request.is_ai() {
+        prepared.lift_ai_bound(env);
+    }
     let mut done = run(env, state, &prepared)?;
     for _ in 0..ROUNDS_MAX {
-        let found = touched(&prepared, state, &done.touched);
+        let mut found = touched(&prepared, state, &done.touched);
+        if done.outcome.ai_gas_used > 0 && !request.is_ai() {
+            found.0.push(ai_gas::declaration(done.outcome.ai_gas_used));
+            found.0.sort_by_key(|item| item.address);
+        }
         if found == prepared.tx.access_list {
             break;
         }

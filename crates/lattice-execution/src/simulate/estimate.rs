@@ -1,6 +1,6 @@
 //! `eth_estimateGas`: the lowest gas limit that lets a call succeed, by the steps of geth's `gasestimator`.
 
-use super::{CallRequest, CallStatus, Run, SimulationContext, SimulationError, balance, run};
+use super::{CallRequest, CallStatus, Prepared, Run, SimulationContext, SimulationError, balance, run};
 use alloy_primitives::{KECCAK256_EMPTY, U256};
 use lattice_state::State;
 use lattice_types::limits::TX_GAS_LIMIT_MAX;
@@ -31,7 +31,9 @@ pub fn estimate_gas(
     request: &CallRequest,
 ) -> Result<GasEstimate, SimulationError> {
     let mut prepared = request.prepare(env, state)?;
+    prepared.for_estimate(env, request.is_ai());
     let mut high = highest(env, state, request, &prepared)?;
+    let unbounded = prepared.clone();
     let mut attempt = |gas: u64| -> Result<Option<Run>, SimulationError> {
         prepared.tx.gas_limit = gas;
         match run(env, state, &prepared) {
@@ -50,6 +52,9 @@ pub fn estimate_gas(
     let first = attempt(high)?.ok_or(SimulationError::GasExceedsAllowance(high))?;
     let ai_gas = first.outcome.ai_gas_used;
     let (used, spent) = (first.outcome.gas_used, first.gas_spent);
+    if first.ai_gas_short && !first.outcome.success() {
+        return Err(explain_ai_gas(env, state, unbounded)?);
+    }
     fail_early(first, high)?;
 
     let mut low = used.saturating_sub(1);
@@ -71,18 +76,34 @@ pub fn estimate_gas(
     Ok(GasEstimate { gas: high, ai_gas })
 }
 
+/// Why a call stopped at its bound on AI gas, with the bound that would do.
+fn explain_ai_gas(
+    env: &SimulationContext<'_>,
+    state: &State,
+    mut prepared: Prepared,
+) -> Result<SimulationError, SimulationError> {
+    let (bound, declared) = (prepared.ai_gas_limit, prepared.declared);
+    prepared.lift_ai_bound(env);
+    prepared.tx.gas_limit = CallRequest::gas_max(env);
+    // The question is what the work takes, not whether the sender can pay for this limit.
+    prepared.tx.gas_price = 0;
+    prepared.tx.gas_priority_fee = prepared.tx.gas_priority_fee.map(|_| 0);
+    let run = run(env, state, &prepared)?;
+    let needed = run.outcome.success().then_some(run.outcome.ai_gas_used);
+    Ok(SimulationError::AiGas { bound, declared, needed })
+}
+
 /// The highest gas limit that the call may have: block, cap, and what the sender can pay.
 fn highest(
     env: &SimulationContext<'_>,
     state: &State,
     request: &CallRequest,
-    prepared: &super::Prepared,
+    prepared: &Prepared,
 ) -> Result<u64, SimulationError> {
     let asked = request.gas.filter(|gas| *gas >= TRANSFER_GAS).unwrap_or(u64::MAX);
-    let is_ai = request.tx_type.is_some_and(|ty| crate::ai::system_account(ty).is_some());
-    // EIP-7825's cap does not count the AI gas that an AI transaction declares.
-    let cap = if is_ai { CallRequest::gas_max(env) } else { TX_GAS_LIMIT_MAX.min(CallRequest::gas_max(env)) };
-    let high = asked.min(cap);
+    // EIP-7825's cap does not count declared AI gas; an AI transaction will declare what this estimate says.
+    let declared = if prepared.declared || request.is_ai() { prepared.ai_gas_limit } else { 0 };
+    let high = asked.min(TX_GAS_LIMIT_MAX.saturating_add(declared)).min(CallRequest::gas_max(env));
     let tx = &prepared.tx;
     if tx.gas_price == 0 {
         return Ok(high);

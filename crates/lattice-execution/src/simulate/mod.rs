@@ -22,7 +22,7 @@ use crate::{
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, Log, U256};
 use lattice_state::State;
-use lattice_types::ChainSpec;
+use lattice_types::{ChainSpec, system};
 use request::Prepared;
 use revm::{
     context::result::{ExecutionResult, HaltReason, InvalidTransaction},
@@ -109,9 +109,35 @@ pub enum SimulationError {
     /// Estimation only: the highest allowed gas is not enough.
     #[error("gas required exceeds allowance ({0})")]
     GasExceedsAllowance(u64),
+    /// Estimation only: the bound on AI gas is not enough.
+    #[error("{}", ai_gas_text(*.bound, *.declared, *.needed))]
+    AiGas {
+        /// The bound that applied.
+        bound: u64,
+        /// Whether the request declared it.
+        declared: bool,
+        /// What the call takes with headroom; `None` when it fails within the whole AI lane too.
+        needed: Option<u64>,
+    },
     /// Execution had to stop.
     #[error(transparent)]
     Execution(#[from] ExecutionError),
+}
+
+fn ai_gas_text(bound: u64, declared: bool, needed: Option<u64>) -> String {
+    let account = system::AI_GAS;
+    let limit = match declared {
+        true => format!("the declared bound of {bound} AI gas is too small"),
+        false => format!("a transaction that declares no AI gas may use {bound}, which is too small"),
+    };
+    match needed {
+        Some(needed) if declared => format!("out of AI gas: {limit}: declare {needed}"),
+        Some(needed) => format!(
+            "out of AI gas: {limit}: declare {needed} by an access list entry with address {account} and the one storage key {}, as eth_createAccessList returns it",
+            B256::from(U256::from(needed))
+        ),
+        None => format!("out of AI gas: {limit}, and so is the whole AI lane of a block: use a smaller model"),
+    }
 }
 
 /// Runs a call on a state (`eth_call`).
@@ -128,6 +154,8 @@ struct Run {
     outcome: CallOutcome,
     /// Whether it failed for want of gas.
     out_of_gas: bool,
+    /// Whether an AI operation in it wanted more than the bound on AI gas.
+    ai_gas_short: bool,
     /// Gas used before refunds: what the gas limit must cover.
     gas_spent: u64,
     /// All accounts and slots that it touched.
@@ -140,7 +168,9 @@ fn run(env: &SimulationContext<'_>, state: &State, prepared: &Prepared) -> Resul
         block.basefee = 0;
     }
     let overlay = Overlay::new(state.clone(), env.block_hashes);
-    let mut machine = evm::evm(env.spec, block, overlay, AiHost::new(env.inference));
+    let mut host = AiHost::new(env.inference);
+    host.set_lane_price(prepared.lane_price);
+    let mut machine = evm::evm(env.spec, block, overlay, host);
     let cfg = &mut machine.ctx.cfg;
     cfg.disable_nonce_check = true;
     cfg.disable_eip3607 = true;
@@ -149,8 +179,9 @@ fn run(env: &SimulationContext<'_>, state: &State, prepared: &Prepared) -> Resul
         Ok((result, touched)) => {
             let out_of_gas = matches!(&result, ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. });
             let gas_spent = result.gas().total_gas_spent().max(result.tx_gas_used());
-            let outcome = outcome(result, machine.ctx.chain.ai_gas_used());
-            Ok(Run { outcome, out_of_gas, gas_spent, touched })
+            let host = &machine.ctx.chain;
+            let outcome = outcome(result, host.ai_gas_used());
+            Ok(Run { outcome, out_of_gas, ai_gas_short: host.ai_gas_short(), gas_spent, touched })
         }
         Err(TransactError::Invalid(invalid)) => Err(SimulationError::Invalid(describe(&invalid, env, prepared))),
         Err(TransactError::Stopped(error)) => Err(error.into()),

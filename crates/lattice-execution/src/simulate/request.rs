@@ -1,10 +1,14 @@
 //! What a caller asks for, and the transaction it becomes.
 
 use super::{SimulationContext, SimulationError};
-use crate::{ai, tx};
+use crate::{
+    ai::{self, AiLane, LanePrice},
+    tx,
+};
 use alloy_eips::{eip2930::AccessList, eip7702::SignedAuthorization};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use lattice_state::State;
+use lattice_types::ai_gas;
 use revm::context::TxEnv;
 
 /// A call as RPC clients describe it. Everything may be left out.
@@ -34,7 +38,8 @@ pub struct CallRequest {
     pub authorization_list: Option<Vec<SignedAuthorization>>,
     /// EIP-2718 type, for AI transactions; ordinary types follow from the fields.
     pub tx_type: Option<u8>,
-    /// Bound on model work; none when absent.
+    /// Declared bound on AI gas: the field of an AI transaction. It goes before a declaration in the access list; without
+    /// either, calls may use the whole AI lane, and estimates assume what a transaction may use that declares nothing.
     pub ai_gas_limit: Option<u64>,
 }
 
@@ -43,9 +48,27 @@ pub struct CallRequest {
 pub(super) struct Prepared {
     pub(super) tx: TxEnv,
     pub(super) ai_gas_limit: u64,
+    /// Whether the request declared the bound.
+    pub(super) declared: bool,
+    pub(super) lane_price: LanePrice,
 }
 
 impl Prepared {
+    /// Makes the run one that serves as an estimate: with the bound of a transaction that declares as this request does,
+    /// at the price after two full blocks, so that the transaction still has enough when it waits a little.
+    pub(super) fn for_estimate(&mut self, env: &SimulationContext<'_>, is_ai: bool) {
+        let target = env.spec.ai_gas_target();
+        self.lane_price = self.lane_price.after(u64::MAX, target).after(u64::MAX, target);
+        if !self.declared && !is_ai {
+            self.ai_gas_limit = self.ai_gas_limit.min(env.spec.ai_gas_undeclared);
+        }
+    }
+
+    /// Bounds AI gas by a block's lane alone, whatever the request declared.
+    pub(super) fn lift_ai_bound(&mut self, env: &SimulationContext<'_>) {
+        self.ai_gas_limit = env.spec.ai_gas_limit;
+    }
+
     /// Whether no gas price was given: then gas costs nothing.
     pub(super) fn is_free(&self) -> bool {
         self.tx.gas_price == 0 && self.tx.gas_priority_fee.unwrap_or(0) == 0
@@ -103,6 +126,11 @@ impl CallRequest {
         }
     }
 
+    /// Whether this is one of the AI transaction types, which declare AI gas in a field.
+    pub(super) fn is_ai(&self) -> bool {
+        self.tx_type.is_some_and(|ty| ai::system_account(ty).is_some())
+    }
+
     /// The transaction that this request stands for, with the nonce that its sender has.
     pub(super) fn prepare(&self, env: &SimulationContext<'_>, state: &State) -> Result<Prepared, SimulationError> {
         let (gas_price, tip) = self.fees()?;
@@ -134,6 +162,14 @@ impl CallRequest {
             max_fee_per_blob_gas: 0,
             authorization_list: tx::authorizations(authorizations),
         };
-        Ok(Prepared { tx, ai_gas_limit: self.ai_gas_limit.unwrap_or(u64::MAX).min(tx::ai_lane_gas(env.spec)) })
+        let listed = match ai_gas::declared_in(&tx.access_list) {
+            Ok(listed) => listed,
+            Err(error) => return invalid(error.to_string()),
+        };
+        let declared = self.ai_gas_limit.or(listed);
+        let lane = env.spec.ai_gas_limit;
+        let lane_price = AiLane::read(state, env.spec).price_next;
+        let ai_gas_limit = declared.unwrap_or(lane).min(lane);
+        Ok(Prepared { tx, ai_gas_limit, declared: declared.is_some(), lane_price })
     }
 }

@@ -7,6 +7,7 @@ mod contracts;
 mod fees;
 mod garbage;
 mod lab;
+mod lane;
 mod money;
 mod simulation;
 mod skips;

@@ -26,6 +26,30 @@ fn the_status_names_chain_head_and_dag() {
 }
 
 #[test]
+fn the_ai_lane_is_shown_and_malformed_declarations_are_refused() {
+    let node = Node::start();
+    let client = node.client();
+    let lane = client.call("lattice_aiGas", json!([]));
+    let expected = [
+        ("price", "0x3b9aca00"),
+        ("priceNext", "0x3b9aca00"),
+        ("workLast", "0x0"),
+        ("limit", "0x1c9c380"),
+        ("target", "0x7270e0"),
+        ("pool", "0x2dc6c0"),
+        ("undeclared", "0x7a120"),
+        ("declareAt", "0x000000000000000000000000000000000000a1f0"),
+    ];
+    for (field, value) in expected {
+        assert_eq!(lane[field], json!(value), "{field}");
+    }
+    let list = json!([{ "address": system::AI_GAS, "storageKeys": [] }]);
+    let call = json!([{ "to": system::MODEL_EXEC, "accessList": list }]);
+    let error = client.try_call("eth_estimateGas", call).unwrap_err();
+    assert!(error["message"].as_str().unwrap().contains("it must have one"), "{error}");
+}
+
+#[test]
 fn the_dag_is_shown_newest_first() {
     let node = Node::start();
     let client = node.client();

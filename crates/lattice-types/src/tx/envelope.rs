@@ -1,8 +1,9 @@
 //! The envelope enum. It lives in a module of its own because the derive generates a second enum beside it.
 
 use super::ai::{Inference, Lora, ModelDeploy, ModelUpdate, Training, TxAi};
+use crate::ai_gas;
 use alloy_consensus::{
-    Signed, TransactionEnvelope, TxEip1559, TxEip2930, TxEip7702, TxLegacy, crypto::RecoveryError,
+    Signed, Transaction, TransactionEnvelope, TxEip1559, TxEip2930, TxEip7702, TxLegacy, crypto::RecoveryError,
     transaction::SignerRecoverable,
 };
 use alloy_primitives::{Address, B256, Signature};
@@ -67,21 +68,24 @@ impl TxEnvelope {
         each!(self, tx => tx.signature())
     }
 
-    /// The declared bound on AI gas of an AI transaction; `None` for Ethereum's types, which their gas limit bounds.
-    pub const fn ai_gas_limit(&self) -> Option<u64> {
+    /// The declared bound on AI gas: the field of an AI transaction, or the entry in the access list of an ordinary one
+    /// (see [`ai_gas`]). `None` without a declaration, and for a malformed one, which `check_form` refuses.
+    pub fn ai_gas_limit(&self) -> Option<u64> {
         match self {
             Self::ModelDeploy(tx) => Some(tx.tx().ai_gas_limit),
             Self::ModelUpdate(tx) => Some(tx.tx().ai_gas_limit),
             Self::Inference(tx) => Some(tx.tx().ai_gas_limit),
             Self::Training(tx) => Some(tx.tx().ai_gas_limit),
             Self::Lora(tx) => Some(tx.tx().ai_gas_limit),
-            Self::Legacy(_) | Self::Eip2930(_) | Self::Eip1559(_) | Self::Eip7702(_) => None,
+            Self::Legacy(_) | Self::Eip2930(_) | Self::Eip1559(_) | Self::Eip7702(_) => {
+                ai_gas::declared_in(self.access_list()?).ok()?
+            }
         }
     }
 
     /// Whether this is one of the AI types 0x50 to 0x54.
     pub const fn is_ai(&self) -> bool {
-        self.ai_gas_limit().is_some()
+        !matches!(self, Self::Legacy(_) | Self::Eip2930(_) | Self::Eip1559(_) | Self::Eip7702(_))
     }
 }
 

@@ -11,7 +11,11 @@ pub use ai::{AiKind, Inference, Lora, ModelDeploy, ModelUpdate, Training, TxAi};
 pub use envelope::{TxEnvelope, TxEnvelopeType};
 pub use payload::{InferencePayload, LoraPayload, ModelDeployPayload, ModelUpdatePayload, TrainingPayload};
 
-use crate::{limits, spec::ChainSpec};
+use crate::{
+    ai_gas::{self, InvalidAiGas},
+    limits,
+    spec::ChainSpec,
+};
 use alloy_consensus::{
     Transaction, Typed2718,
     transaction::{Recovered, SignerRecoverable},
@@ -73,6 +77,9 @@ pub enum InvalidTx {
     /// The signature does not recover, or its s is in the upper half (EIP-2).
     #[error("invalid signature: no sender can be recovered (EIP-2 wants the lower s)")]
     Signature,
+    /// The declaration of AI gas breaks a rule.
+    #[error(transparent)]
+    AiGas(#[from] InvalidAiGas),
     /// The AI payload breaks a rule of its form.
     #[error("malformed payload of transaction type 0x{ty:02x}: {reason}")]
     Payload {
@@ -125,6 +132,7 @@ pub fn check_form(tx: &TxEnvelope, spec: &ChainSpec) -> Result<(), InvalidTx> {
         None => return Err(InvalidTx::MissingChainId(spec.chain_id)),
         _ => {}
     }
+    ai_gas::check(tx, spec)?;
     let ty = tx.ty();
     let payload = |reason: String| InvalidTx::Payload { ty, reason };
     match tx {

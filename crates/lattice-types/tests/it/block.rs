@@ -123,6 +123,19 @@ fn each_rule_has_its_refusal() {
     assert!(matches!(refusal(|b| b.body.readiness[0].model_id = hash(1)), InvalidBlock::Readiness(_)));
     let gas = refusal(|b| b.body.transactions = (0..2858).map(|nonce| transfer(DEV_CHAIN_ID, nonce)).collect());
     assert_eq!(gas, InvalidBlock::TooMuchGas { got: 2858 * 21_000, max: 60_000_000 });
+    let declaring = |nonce| {
+        let list = alloy_eips::eip2930::AccessList(vec![lattice_types::ai_gas::declaration(16_000_000)]);
+        let tx = alloy_consensus::TxEip1559 {
+            chain_id: DEV_CHAIN_ID,
+            nonce,
+            gas_limit: 17_000_000,
+            access_list: list,
+            ..Default::default()
+        };
+        crate::signer(0).sign(tx).into()
+    };
+    let ai_gas = refusal(|b| b.body.transactions = (0..2).map(declaring).collect());
+    assert_eq!(ai_gas, InvalidBlock::TooMuchAiGas { got: 32_000_000, max: 30_000_000 });
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Encoding fixtures, round trips and refusals of the types.
 #![allow(clippy::unwrap_used)]
 
+mod ai_gas;
 mod block;
 mod transaction;
 
