@@ -44,6 +44,7 @@ pub const HOUSE: &[Room] = &[
     room("lattice-rpc", 5, &["lattice-types", "lattice-chain"]),
     room("lattice-sdk", 5, &["lattice-types"]),
     room("lattice-sim", 5, &["lattice-types", "lattice-storage", "lattice-consensus", "lattice-chain"]),
+    room("lattice-vectors", 5, BELOW_VECTORS),
     room("lattice", 6, ALL_BELOW),
 ];
 
@@ -55,6 +56,18 @@ const BELOW_CHAIN: &[&str] = &[
     "lattice-consensus",
     "lattice-state",
     "lattice-execution",
+];
+
+/// The test bench runs other projects' vectors through every room that has some.
+const BELOW_VECTORS: &[&str] = &[
+    "lattice-types",
+    "lattice-storage",
+    "lattice-inference",
+    "lattice-consensus",
+    "lattice-state",
+    "lattice-execution",
+    "lattice-chain",
+    "lattice-rpc",
 ];
 
 const ALL_BELOW: &[&str] = &[

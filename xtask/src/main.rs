@@ -35,6 +35,11 @@ usage: cargo xtask COMMAND
   test            cargo test --workspace --locked
   long            the tests marked #[ignore], in release mode
   clients         real clients (viem, cast, onnxruntime, magika) against a release build of the node
+  vectors SUITE [--dir DIR]
+                  conformance: other projects' vectors below DIR through our own code. SUITE is evm
+                  (GeneralStateTests, TransactionTests, TrieTests, RLPTests). DIR is searched recursively; without it
+                  the suite's folder below LATTICE_VECTORS is taken. The last line is `N passed, N failed, N skipped`;
+                  a failure, or no case at all, exits with 1
   vectors-check   the conformance vectors are there
 ";
 
@@ -43,6 +48,12 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace's root");
     let workspace = Workspace::new(root);
+    if let ["vectors", rest @ ..] = arguments.as_slice() {
+        return vectors::command(&workspace, rest).unwrap_or_else(|| {
+            eprint!("{USAGE}");
+            ExitCode::from(2)
+        });
+    }
     let mut report = Report::default();
     match arguments.as_slice() {
         ["ci"] => ci(&workspace, &mut report),
@@ -50,6 +61,7 @@ fn main() -> ExitCode {
             vectors::step(&workspace, &mut report);
             ci(&workspace, &mut report);
             long(&workspace, &mut report);
+            vectors::suites(&workspace, &mut report);
             clients::step(&workspace, &mut report);
         }
         ["fmt"] => fmt(&workspace, &mut report),

@@ -12,7 +12,7 @@ pub struct Tally {
 
 impl Tally {
     /// The counts that one line of output reports: libtest's `test result:` line, or the line
-    /// `N passed, N failed` with which every script of ours ends.
+    /// `N passed, N failed` or `N passed, N failed, N skipped` with which every program of ours ends.
     pub fn of_line(line: &str) -> Option<Self> {
         if let Some(result) = line.strip_prefix("test result: ") {
             let (_, counts) = result.split_once(". ")?;
@@ -20,8 +20,12 @@ impl Tally {
             return Some(Self { passed: count("passed")?, failed: count("failed")?, ignored: count("ignored")? });
         }
         let (passed, failed) = line.trim_end().split_once(" passed, ")?;
-        let failed = failed.strip_suffix(" failed")?;
-        Some(Self { passed: passed.parse().ok()?, failed: failed.parse().ok()?, ignored: 0 })
+        let (failed, skipped) = failed.split_once(" failed")?;
+        let ignored = match skipped {
+            "" => 0,
+            skipped => skipped.strip_prefix(", ")?.strip_suffix(" skipped")?.parse().ok()?,
+        };
+        Some(Self { passed: passed.parse().ok()?, failed: failed.parse().ok()?, ignored })
     }
 }
 
@@ -48,6 +52,8 @@ mod tests {
     #[test]
     fn lines_of_scripts_are_counted() {
         assert_eq!(Tally::of_line("31 passed, 1 failed"), Some(Tally { passed: 31, failed: 1, ignored: 0 }));
+        assert_eq!(Tally::of_line("31 passed, 0 failed, 4 skipped"), Some(Tally { passed: 31, failed: 0, ignored: 4 }));
+        assert_eq!(Tally::of_line("31 passed, 0 failed, some skipped"), None);
     }
 
     #[test]

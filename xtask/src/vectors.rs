@@ -4,7 +4,13 @@ use crate::{
     steps::{Findings, Report},
     workspace::Workspace,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+/// Suites of `lattice-vectors`, each with its folder below `LATTICE_VECTORS`.
+const SUITES: &[(&str, &str)] = &[("evm", "evm")];
 
 /// The families of vectors that tests read, each a folder that must hold files.
 const FAMILIES: &[&str] = &[
@@ -22,6 +28,43 @@ const FAMILIES: &[&str] = &[
 /// Tells where the vectors are and how many files each family has; none is a failure.
 pub fn step(workspace: &Workspace, report: &mut Report) {
     report.check("vectors", || families(&folder(workspace)));
+}
+
+/// `cargo xtask vectors SUITE [--dir DIR]`: hands over to the suite, whose last line and exit code are ours. `None`
+/// when it is not to be understood.
+pub fn command(workspace: &Workspace, arguments: &[&str]) -> Option<ExitCode> {
+    let (suite, dir) = match arguments {
+        [suite] => (suite, None),
+        [suite, "--dir", dir] | ["--dir", dir, suite] => (suite, Some(PathBuf::from(dir))),
+        _ => return None,
+    };
+    let (_, default) = SUITES.iter().find(|(name, _)| name == suite)?;
+    // The suite runs in the workspace's root; a relative folder is the caller's.
+    let dir = dir.map_or_else(|| folder(workspace).join(default), |dir| std::path::absolute(&dir).unwrap_or(dir));
+    Some(match suite_command(workspace, suite, &dir).status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cargo run: {error}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+/// Every suite, as steps of a report.
+pub fn suites(workspace: &Workspace, report: &mut Report) {
+    for (suite, default) in SUITES {
+        report.command(&format!("vectors {suite}"), suite_command(workspace, suite, &folder(workspace).join(default)));
+    }
+}
+
+/// The dev profile: it optimises the EVM, the tries and the curves by name (Cargo.toml), shares its build with the tests
+/// and runs all state tests in about 80 s of CPU; a release build of the same crates alone takes longer than that.
+fn suite_command(workspace: &Workspace, suite: &str, dir: &Path) -> Command {
+    let mut command =
+        workspace.cargo(&["run", "--quiet", "--locked", "--package", "lattice-vectors", "--", suite, "--dir"]);
+    command.arg(dir);
+    command
 }
 
 fn folder(workspace: &Workspace) -> PathBuf {

@@ -12,6 +12,7 @@ pub mod ai;
 mod block;
 mod context;
 mod error;
+pub mod ethereum;
 pub mod evm;
 mod genesis;
 mod header;

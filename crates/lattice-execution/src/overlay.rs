@@ -46,12 +46,20 @@ pub struct Overlay<'a> {
     block_hashes: &'a dyn Fn(u64) -> Option<B256>,
     entries: BTreeMap<Address, Entry>,
     codes: BTreeMap<B256, Bytecode>,
+    keeps_empty: bool,
 }
 
 impl<'a> Overlay<'a> {
     /// No changes yet on top of `base`.
     pub fn new(base: State, block_hashes: &'a dyn Fn(u64) -> Option<B256>) -> Self {
-        Self { base, block_hashes, entries: BTreeMap::new(), codes: BTreeMap::new() }
+        Self { base, block_hashes, entries: BTreeMap::new(), codes: BTreeMap::new(), keeps_empty: false }
+    }
+
+    /// The rules before EIP-161, which no Lattice block has: an account that a transaction touches exists from then on,
+    /// empty or not.
+    pub(crate) fn keeping_empty_accounts(mut self) -> Self {
+        self.keeps_empty = true;
+        self
     }
 
     fn entry(&mut self, address: Address) -> &mut Entry {
@@ -96,10 +104,11 @@ impl<'a> Overlay<'a> {
 
     /// Adds to a balance outside of any transaction (EIP-4895). Saturates, which no real supply reaches.
     pub fn credit(&mut self, address: Address, wei: U256) {
+        let keeps_empty = self.keeps_empty;
         let entry = self.entry(address);
         let mut account = entry.account.unwrap_or_default();
         account.balance = account.balance.saturating_add(wei);
-        entry.account = (!account.is_empty()).then_some(account);
+        entry.account = (!account.is_empty() || keeps_empty).then_some(account);
         entry.touched = true;
     }
 
@@ -112,7 +121,7 @@ impl<'a> Overlay<'a> {
             let info = change.info.copy_without_code();
             let account = Account { nonce: info.nonce, balance: info.balance, code_hash: info.code_hash };
             // EIP-161: what a transaction leaves empty is gone. EIP-6780: only contracts of this transaction vanish.
-            let gone = change.is_selfdestructed() || account.is_empty();
+            let gone = change.is_selfdestructed() || (account.is_empty() && !self.keeps_empty);
             let created = change.is_created();
             if let Some(code) = change.info.code.filter(|code| !gone && !code.is_empty()) {
                 self.codes.insert(account.code_hash, code);

@@ -11,5 +11,4 @@ mod lane;
 mod money;
 mod simulation;
 mod skips;
-mod statetests;
 mod system;

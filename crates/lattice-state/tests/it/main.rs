@@ -6,4 +6,3 @@ mod layers;
 mod oracle;
 mod state;
 mod trie;
-mod vectors;

@@ -1,0 +1,16 @@
+//! Floor 5: the test bench for other projects' vectors. Each suite finds its cases below a folder, recognises them by
+//! content (never by folder or file name) and runs them through the code that the node runs.
+//!
+//! - [`evm`]: Ethereum's GeneralStateTests, TransactionTests, TrieTests and RLPTests, in the form of `ethereum/tests`
+//!   and in that of `execution-spec-tests`.
+//!
+//! A case passes, fails or is skipped; every skip has a reason. A suite that finds no case has failed.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod evm;
+mod files;
+mod json;
+mod report;
+
+pub use report::Report;
