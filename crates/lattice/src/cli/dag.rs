@@ -1,13 +1,16 @@
-//! `lattice dag`: the newest part of the DAG as text, oldest first.
+//! `lattice dag`: the newest part of the DAG as text, oldest first; `lattice dag k`: GHOSTDAG's parameter.
 
-use super::{NodeArgs, Output};
+use super::{NodeArgs, Output, dag_k};
 use crate::{client::quantity, failure::Failure};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Arguments of `lattice dag`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    tool: Option<Tool>,
     /// How many blocks
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=1000))]
     limit: u64,
@@ -15,8 +18,18 @@ pub struct Args {
     node: NodeArgs,
 }
 
+/// Tools about DAGs that need no node.
+#[derive(Debug, clap::Subcommand)]
+enum Tool {
+    /// Compute GHOSTDAG's k for a block rate and a network delay
+    K(dag_k::Args),
+}
+
 /// `lattice dag`.
 pub fn run(args: Args, output: Output) -> Result<(), Failure> {
+    if let Some(Tool::K(args)) = &args.tool {
+        return dag_k::run(args, output);
+    }
     let dag = args.node.client()?.call("lattice_getDag", json!([args.limit]))?;
     output.print(&dag, || draw(&dag))
 }

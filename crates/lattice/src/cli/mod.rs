@@ -2,6 +2,7 @@
 
 mod chain;
 mod dag;
+mod dag_k;
 mod demo;
 mod dev;
 mod model;
