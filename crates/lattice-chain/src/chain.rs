@@ -232,6 +232,7 @@ fn params(spec: &ChainSpec) -> DagParams {
         k: spec.k,
         parents_max: spec.parents_max,
         mergeset_max: spec.mergeset_max,
+        merge_depth: spec.merge_depth,
         tie_rule: TieRule::LowerVrfHash,
     }
 }

@@ -71,8 +71,7 @@ fn main() -> Outcome<()> {
 
 /// Seconds for all blocks.
 fn run(replay: &Replay) -> Outcome<f64> {
-    let params =
-        DagParams { k: replay.k, parents_max: usize::MAX, mergeset_max: usize::MAX, tie_rule: TieRule::GreaterHash };
+    let params = DagParams::unlimited(replay.k, TieRule::GreaterHash);
     let start = Instant::now();
     let mut dag = Dag::new(&replay.blocks[0], params, &mut Batch::new());
     for facts in &replay.blocks[1..] {
@@ -159,7 +158,7 @@ fn plain_dag(path: &Path) -> Outcome<Replay> {
         let parents = list(&block["parents"]).iter().map(id).collect::<Outcome<_>>()?;
         blocks.push(facts(id(&block["id"])?, parents));
     }
-    let params = DagParams { k: 18, parents_max: usize::MAX, mergeset_max: usize::MAX, tie_rule: TieRule::GreaterHash };
+    let params = DagParams::unlimited(18, TieRule::GreaterHash);
     let mut dag = Dag::new(&blocks[0], params, &mut Batch::new());
     for facts in &mut blocks[1..] {
         let prepared = dag.check_nothing(facts)?;

@@ -1,6 +1,7 @@
 //! The DAG: blocks, their colourings and ancestry, held in memory and written through to the caller's batch.
 
 mod choose;
+mod depth;
 mod open;
 mod validate;
 
@@ -19,6 +20,7 @@ use crate::{
 };
 
 pub use choose::ChainPath;
+pub(crate) use depth::Jumps;
 pub use validate::Prepared;
 
 /// One block. Other blocks are named by index: the place in insertion order, in which every block comes after its past.
@@ -61,6 +63,7 @@ pub struct Dag {
     blocks: Vec<Block>,
     reachability: Reachability,
     recent: RecentPasts,
+    jumps: Jumps,
     /// Blocks that nobody has as a parent.
     tips: BTreeSet<u32>,
 }
@@ -97,6 +100,7 @@ impl Dag {
             blocks: Vec::new(),
             reachability: Reachability::new(),
             recent: RecentPasts::new(),
+            jumps: Jumps::default(),
             tips: BTreeSet::new(),
         };
         dag.push(block);
@@ -123,6 +127,7 @@ impl Dag {
     fn push(&mut self, block: Block) {
         let index = self.blocks.len() as u32;
         self.recent.push(&block.parents);
+        self.jumps.push(block.colouring.selected_parent());
         for parent in &block.parents {
             self.tips.remove(parent);
         }
@@ -348,7 +353,7 @@ mod tests {
     #[test]
     fn colours_do_not_depend_on_the_bit_rows() {
         for k in [1, 4, 18] {
-            let params = DagParams { k, parents_max: 9, mergeset_max: 9999, tie_rule: TieRule::GreaterHash };
+            let params = DagParams::unlimited(k, TieRule::GreaterHash);
             let mut with_rows = Dag::new(&facts(0, &[]), params, &mut Batch::new());
             let mut without = with_rows.clone();
             let mut state = u64::from(k) + 1;

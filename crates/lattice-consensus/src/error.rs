@@ -48,6 +48,18 @@ pub enum InvalidHeader {
         /// The limit.
         max: usize,
     },
+    /// The block merges what was settled long before it.
+    #[error(
+        "block merges {merged}, which does not have the merge-depth root {root} ({depth} of blue score back) in its past"
+    )]
+    BelowMergeDepth {
+        /// The merged block.
+        merged: B256,
+        /// The merge-depth root of the block.
+        root: B256,
+        /// The merge depth, in blue score.
+        depth: u64,
+    },
     /// The claimed blue score is not the one that GHOSTDAG gives.
     #[error("header claims blue score {claimed}, GHOSTDAG gives {computed}")]
     WrongBlueScore {

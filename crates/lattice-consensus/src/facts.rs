@@ -41,6 +41,15 @@ pub struct DagParams {
     pub parents_max: usize,
     /// Blocks a block may merge, blue and red, the selected parent not counted.
     pub mergeset_max: usize,
+    /// Blue score below a block at which its merge-depth root lies; more than k.
+    pub merge_depth: u64,
     /// How ties of blue work are broken.
     pub tie_rule: TieRule,
+}
+
+impl DagParams {
+    /// GHOSTDAG alone, without limits: for tools and vectors.
+    pub const fn unlimited(k: u16, tie_rule: TieRule) -> Self {
+        Self { k, parents_max: usize::MAX, mergeset_max: usize::MAX, merge_depth: u64::MAX, tie_rule }
+    }
 }

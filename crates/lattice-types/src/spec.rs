@@ -45,6 +45,8 @@ pub struct ChainSpec {
     pub parents_max: usize,
     /// Blocks a mergeset may hold (the selected parent not counted).
     pub mergeset_max: usize,
+    /// Blue score below a block at which its merge-depth root lies: it merges nothing that lacks this root.
+    pub merge_depth: u64,
     /// Gas limit of one DAG block.
     pub gas_limit: u64,
     /// Of it, what model work may take: the AI lane. One transaction may take all of it.
@@ -136,6 +138,7 @@ impl ChainSpec {
             k: 37,
             parents_max: 24,
             mergeset_max: 180,
+            merge_depth: 2_400,
             gas_limit: 60_000_000,
             // Half of the block: transfers always find the other half.
             ai_gas_limit: 30_000_000,

@@ -83,8 +83,27 @@ impl Dag {
         self.genesis()
     }
 
+    /// [`Dag::best`] under finality: among the usable blocks whose selected chain holds the justified checkpoint, the one
+    /// with the greatest key. None when there is none, not even the checkpoint itself.
+    pub fn best_justified(&self, justified: &B256, usable: impl Fn(&B256) -> bool) -> Option<B256> {
+        let justified = *self.indices.get(justified)?;
+        let mut frontier = Frontier::of_tips(self);
+        while let Some(block) = frontier.pop() {
+            // Keys fall from here on, and descendants have greater keys than the checkpoint.
+            if self.compare(block, justified).is_lt() {
+                return None;
+            }
+            let hash = self.block(block).hash;
+            if self.reachability.is_chain_ancestor(justified, block) && usable(&hash) {
+                return Some(hash);
+            }
+            frontier.push_parents(block);
+        }
+        None
+    }
+
     /// Parents for a new block whose selected parent shall be `sink`: the sink and what it can merge, strictly
-    /// ascending by hash, at most `parents_max`, with a mergeset within the limit.
+    /// ascending by hash, at most `parents_max`, with a mergeset within the limit and the merge depth.
     ///
     /// Only blocks with a lower key than the sink's qualify, else the sink would not be selected. Below a tip that has a
     /// greater key, is not usable (say its slot is not in the past of the new block's) or would merge too much, its
@@ -106,6 +125,7 @@ impl Dag {
                 chosen.push(candidate);
             }
         }
+        self.retain_within_merge_depth(sink, &mut chosen);
         let mut parents = self.hashes(&chosen);
         parents.sort_unstable();
         parents
@@ -114,10 +134,13 @@ impl Dag {
     /// Blocks that a child of the sink may have as further parents, by falling key, none an ancestor of another.
     fn mergeable(&self, sink: u32, usable: &impl Fn(&B256) -> bool) -> Vec<u32> {
         let sink_past = self.past_of(sink);
+        // The child's merge-depth root is this block or a newer one, so what lacks it is out of reach with all its past.
+        let score = (self.block(sink).colouring.blue_score + 1).saturating_sub(self.params.merge_depth);
+        let root = self.chain_block_below(sink, score);
         let mut found: Vec<u32> = Vec::new();
         let mut frontier = Frontier::of_tips(self);
         while let Some(block) = frontier.pop() {
-            if block == sink || sink_past.contains(block) {
+            if block == sink || sink_past.contains(block) || !self.past_of(block).contains(root) {
                 continue;
             }
             if self.compare(block, sink).is_gt() || !usable(&self.block(block).hash) {

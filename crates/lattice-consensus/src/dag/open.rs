@@ -8,7 +8,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     Dag, DagParams,
-    dag::Block,
+    dag::{Block, Jumps},
     ghostdag::Colouring,
     reachability::Reachability,
     recent::RecentPasts,
@@ -46,7 +46,11 @@ impl Dag {
         let reachability = Reachability::restore(intervals, mergeset)
             .map_err(|error| StorageFault::corrupt(Table::Reachability, error.to_string()))?;
         let recent = RecentPasts::restore(blocks.len() as u32, |block| &blocks[block as usize].parents);
-        Ok(Some(Self { params, indices, blocks, reachability, recent, tips }))
+        let mut jumps = Jumps::default();
+        for block in &blocks {
+            jumps.push(block.colouring.selected_parent());
+        }
+        Ok(Some(Self { params, indices, blocks, reachability, recent, jumps, tips }))
     }
 }
 

@@ -22,7 +22,7 @@ impl Prepared {
 impl Dag {
     /// Checks the rules that a header must keep in the context of its past:
     /// parents known, in limit, strictly ascending, none an ancestor of another; slot after every parent's; mergeset in
-    /// limit; claimed blue score and blue work equal to the computed ones.
+    /// limit and nothing in it below the merge depth; claimed blue score and blue work equal to the computed ones.
     pub fn check(&self, facts: &BlockFacts) -> Result<Prepared, CheckError> {
         if self.contains(&facts.hash) {
             return Err(CheckError::Known(facts.hash));
@@ -32,6 +32,7 @@ impl Dag {
         self.check_parents(facts, &parents)?;
         let max = self.params.mergeset_max;
         let colouring = self.colour(&parents, max).map_err(|_| InvalidHeader::MergesetTooLarge { max })?;
+        self.check_merge_depth(&colouring)?;
         let (claimed, computed) = (facts.blue_score, colouring.blue_score);
         if claimed != computed {
             return Err(InvalidHeader::WrongBlueScore { claimed, computed }.into());

@@ -15,7 +15,7 @@ use crate::{
 };
 
 const fn unlimited(k: u16) -> DagParams {
-    DagParams { k, parents_max: usize::MAX, mergeset_max: usize::MAX, tie_rule: TieRule::GreaterHash }
+    DagParams::unlimited(k, TieRule::GreaterHash)
 }
 
 fn insert(dag: &mut Dag, facts: &BlockFacts) {

@@ -56,7 +56,7 @@ impl Shape {
     }
 
     pub fn params(&self) -> DagParams {
-        DagParams { k: self.k, parents_max: 64, mergeset_max: 64, tie_rule: self.tie_rule }
+        DagParams { parents_max: 64, mergeset_max: 64, ..DagParams::unlimited(self.k, self.tie_rule) }
     }
 
     /// Few distinct first bytes, so that VRF hashes are sometimes equal and the hash decides.

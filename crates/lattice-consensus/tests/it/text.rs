@@ -27,7 +27,7 @@ pub fn facts(hash: B256, mut parents: Vec<B256>, slot: u64) -> BlockFacts {
 }
 
 pub const fn params(k: u16) -> DagParams {
-    DagParams { k, parents_max: 24, mergeset_max: 180, tie_rule: TieRule::GreaterHash }
+    DagParams { k, parents_max: 24, mergeset_max: 180, merge_depth: 2_400, tie_rule: TieRule::GreaterHash }
 }
 
 /// Adds the blocks of a text; slots rise in the order written. Returns the last block.
