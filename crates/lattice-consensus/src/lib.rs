@@ -9,8 +9,10 @@
 //! selected chain: GHOSTDAG itself never filters, only the choice of parents does.
 
 mod dag;
+pub mod eligibility;
 mod error;
 mod facts;
+pub mod finality;
 mod ghostdag;
 pub mod reachability;
 mod recent;

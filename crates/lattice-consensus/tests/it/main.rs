@@ -2,7 +2,10 @@
 // Tests read vectors and the environment; the crate itself may not.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod accountable;
 mod choice;
+mod depth;
+mod finality;
 mod kaspa;
 mod oracle;
 mod random;
