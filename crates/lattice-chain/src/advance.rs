@@ -20,7 +20,9 @@ use std::{
 };
 
 /// Layers beyond the window that gather before the base moves, so that flattening is not paid for at every block.
-const FLATTEN_SLACK: u64 = 32;
+pub const FLATTEN_SLACK: u64 = 32;
+/// Blocks that the base moves at most in one input: after a long wait it catches up in bounded steps.
+const FLATTEN_STEP: u64 = 256;
 
 /// Where the chain stands, and what one input has staged but not yet committed.
 pub struct Fork {
@@ -198,7 +200,7 @@ impl Chain {
         let parent = self.fork.executed(&merge.selected_parent)?;
         let state = self
             .layers
-            .state(&merge.selected_parent)
+            .state(&merge.selected_parent)?
             .ok_or_else(|| ChainError::Fault(format!("the state of {} is missing", merge.selected_parent)))?;
         let producer = self.payee(execution.proposer);
         let mut merged = Vec::with_capacity(merge.ordered.len());
@@ -279,18 +281,23 @@ impl Chain {
         self.flatten(batch)
     }
 
-    /// Moves the state's flat base forward when more layers than the window (and some slack) lie on top of it.
+    /// Moves the state's flat base forward when it lies further back than it has to (and some slack).
     fn flatten(&mut self, batch: &mut Batch) -> Result<(), ChainError> {
-        let base = self.fork.executed(&self.layers.base())?.header.number;
-        let head = self.fork.head.header.number;
-        if head - base <= self.spec.state_window + FLATTEN_SLACK {
+        let (base, target) = (self.layers.base_height(), self.flatten_height());
+        if target <= base + FLATTEN_SLACK {
             return Ok(());
         }
-        let mut hash = self.fork.sink;
-        for _ in 0..self.spec.state_window {
-            hash = self.layers.parent(&hash).ok_or_else(|| ChainError::Fault("a layer has no parent".into()))?;
-        }
-        Ok(self.layers.flatten_to(hash, batch)?)
+        let target = target.min(base + FLATTEN_STEP);
+        let block = self.layers.ancestor(self.fork.sink, target);
+        let block =
+            block.ok_or_else(|| ChainError::Fault(format!("the chain block at height {target} has no layer")))?;
+        Ok(self.layers.flatten_to(block, batch)?)
+    }
+
+    /// Height of the chain block below which no reorganisation goes and no state is asked for without an archive: so
+    /// far, where the window begins.
+    fn flatten_height(&self) -> u64 {
+        self.fork.head.header.number.saturating_sub(self.spec.state_window)
     }
 
     /// Brings the pool up to the new head: what was executed goes, what was orphaned or skipped comes back.

@@ -1,7 +1,7 @@
 //! The chain itself: its fields, its one entry, and opening it.
 
 use crate::{
-    advance::Fork,
+    advance::{FLATTEN_SLACK, Fork},
     blocks::{self, BlockCache, BlockReader, BlockStatus},
     error::ChainError,
     intake::Orphans,
@@ -12,7 +12,7 @@ use crate::{
 };
 use alloy_primitives::B256;
 use lattice_consensus::{BlockFacts, Dag, DagParams, TieRule};
-use lattice_state::{Layers, State, StateDiff};
+use lattice_state::{Layers, Retention, State, StateDiff};
 use lattice_storage::{Batch, Kv, KvRead, StorageFault, Table};
 use lattice_types::{ChainSpec, CheckedBlock, DagHeader, EvmBlock, ReadinessCertificate, RecoveredTx, bls};
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
@@ -59,6 +59,13 @@ pub struct Effects {
     pub adopted: Vec<CheckedBlock>,
 }
 
+/// What a node may choose for itself: nobody else can tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChainOptions {
+    /// Keep the state of every block from now on, not only those of the window. A store that did so once goes on.
+    pub archive: bool,
+}
+
 /// The chain of one node.
 pub struct Chain {
     pub(crate) spec: Arc<ChainSpec>,
@@ -96,6 +103,19 @@ impl Chain {
     /// # Errors
     /// When the store fails, is damaged, or holds another chain.
     pub fn open(spec: ChainSpec, kv: Arc<dyn Kv>, models: Arc<ModelStore>) -> Result<Self, ChainError> {
+        Self::open_with(spec, kv, models, ChainOptions::default())
+    }
+
+    /// [`Chain::open`] with what a node may choose for itself.
+    ///
+    /// # Errors
+    /// As [`Chain::open`].
+    pub fn open_with(
+        spec: ChainSpec,
+        kv: Arc<dyn Kv>,
+        models: Arc<ModelStore>,
+        options: ChainOptions,
+    ) -> Result<Self, ChainError> {
         let (mut evm, state, diff) = lattice_execution::genesis(&spec);
         let block = spec.genesis_block(
             evm.hash(),
@@ -108,7 +128,7 @@ impl Chain {
         evm.dag_hash = genesis;
         evm.executed = vec![genesis];
         match kv.get(Table::Meta, GENESIS)? {
-            None => Self::init(&spec, &kv, &block, &evm, &diff)?,
+            None => Self::init(&spec, &kv, &block, &evm, &diff, options)?,
             Some(found) if found != genesis.as_slice() => {
                 let found = alloy_primitives::hex::encode_prefixed(found);
                 return Err(ChainError::Fault(format!(
@@ -118,13 +138,19 @@ impl Chain {
             }
             Some(_) => {}
         }
-        Self::restore(spec, kv, models, genesis)
+        Self::restore(spec, kv, models, genesis, options)
     }
 
-    fn restore(spec: ChainSpec, kv: Arc<dyn Kv>, models: Arc<ModelStore>, genesis: B256) -> Result<Self, ChainError> {
+    fn restore(
+        spec: ChainSpec,
+        kv: Arc<dyn Kv>,
+        models: Arc<ModelStore>,
+        genesis: B256,
+        options: ChainOptions,
+    ) -> Result<Self, ChainError> {
         let dag = Dag::open(&kv, params(&spec))?
             .ok_or_else(|| StorageFault::corrupt(Table::Relations, "the DAG is missing"))?;
-        let layers = Layers::open(kv.clone())?;
+        let layers = Layers::open(kv.clone(), retention(&spec, options))?;
         let cache = Arc::new(BlockCache::new());
         let reader = BlockReader::new(kv.clone(), cache);
         let sink = kv.get(Table::Meta, SINK)?;
@@ -143,11 +169,12 @@ impl Chain {
         block: &CheckedBlock,
         evm: &EvmBlock,
         diff: &StateDiff,
+        options: ChainOptions,
     ) -> Result<(), ChainError> {
         let genesis = block.hash();
         let mut batch = Batch::new();
         Dag::new(&facts(genesis, &block.block().header), params(spec), &mut batch);
-        Layers::init(kv.clone(), genesis, diff, &mut batch)?;
+        Layers::init(kv.clone(), genesis, diff, retention(spec, options), &mut batch)?;
         blocks::put_block(&mut batch, block);
         blocks::put_status(&mut batch, &genesis, BlockStatus::Valid);
         blocks::put_executed(&mut batch, evm);
@@ -212,6 +239,11 @@ impl Chain {
         Ok(self.pool.certificates().next().is_some() || self.pool.has_ready(&state, base_fee))
     }
 
+    /// Number of the oldest block whose state is kept for good; `None` when this node is no archive.
+    pub fn archive_from(&self) -> Option<u64> {
+        self.layers.history().map(|history| history.oldest())
+    }
+
     /// What readers see now.
     pub fn view(&self) -> Result<View, ChainError> {
         View::new(self)
@@ -219,12 +251,18 @@ impl Chain {
 
     pub(crate) fn head_state(&self) -> Result<State, ChainError> {
         let sink = self.fork.sink;
-        self.layers.state(&sink).ok_or_else(|| ChainError::Fault(format!("the state of the sink {sink} is missing")))
+        self.layers.state(&sink)?.ok_or_else(|| ChainError::Fault(format!("the state of the sink {sink} is missing")))
     }
 }
 
 pub(crate) fn put_sink(batch: &mut Batch, sink: &B256) {
     batch.put(Table::Meta, SINK, sink.as_slice());
+}
+
+fn retention(spec: &ChainSpec, options: ChainOptions) -> Retention {
+    // Side branches have layers of their own: room for as many again as the selected chain needs.
+    let window = usize::try_from(spec.state_window + FLATTEN_SLACK).unwrap_or(usize::MAX);
+    Retention { resident_max: window.saturating_mul(2), archive: options.archive }
 }
 
 fn params(spec: &ChainSpec) -> DagParams {

@@ -92,9 +92,25 @@ pub enum ViewError {
     /// The selected chain has no such block.
     #[error("block {0} does not exist")]
     UnknownBlock(u64),
-    /// The block's state is not kept any more.
-    #[error("the state of block {number} is not kept any more: ask for block {kept_from} or later")]
+    /// The block's state lies before the window.
+    #[error(
+        "historical state of block {number} is not available: this node keeps the states of the newest {window} blocks \
+         (from block {kept_from} on); ask an archive node, or start this one with --archive to keep all from then on"
+    )]
     StatePruned {
+        /// The block asked for.
+        number: u64,
+        /// States kept before the newest.
+        window: u64,
+        /// The oldest block whose state is kept.
+        kept_from: u64,
+    },
+    /// The block's state lies before the archive begins.
+    #[error(
+        "historical state of block {number} is not available: this archive begins at block {kept_from}, when the node \
+         was first started with --archive; a node that is one from its first start has all"
+    )]
+    StateNotArchived {
         /// The block asked for.
         number: u64,
         /// The oldest block whose state is kept.
@@ -103,6 +119,9 @@ pub enum ViewError {
     /// The call gives no outcome.
     #[error(transparent)]
     Simulation(#[from] SimulationError),
+    /// The stored state is damaged.
+    #[error(transparent)]
+    State(#[from] StateFault),
     /// Disk failure.
     #[error(transparent)]
     Storage(#[from] StorageFault),

@@ -21,7 +21,7 @@ mod template;
 mod view;
 
 pub use backend::{Backend, HeadWatcher, SubmitReply};
-pub use chain::{Chain, Effects, Input};
+pub use chain::{Chain, ChainOptions, Effects, Input};
 pub use error::{ChainError, ModelError, ViewError};
 pub use lattice_execution::{
     AiLane, CallOutcome, CallRequest, CallStatus, ExecutionError, GasEstimate, ModelRecord, ModelStatus,

@@ -11,7 +11,7 @@ use lattice_consensus::GhostdagData;
 use lattice_execution::{
     AiLane, CallOutcome, CallRequest, GasEstimate, ModelRecord, SimulationContext, SimulationError, simulate,
 };
-use lattice_state::State;
+use lattice_state::{History, State};
 use lattice_storage::{KvRead, StorageFault, Table};
 use lattice_types::{ChainSpec, CheckedBlock, DagHeader, EvmBlock, IncludedTx, TxEnvelope};
 use std::{collections::BTreeSet, sync::Arc};
@@ -27,6 +27,8 @@ pub struct View {
     tips: Vec<B256>,
     /// States of the newest chain blocks, newest first: the head's number is the first one's.
     states: Vec<State>,
+    /// Older states, of an archive.
+    history: Option<History>,
     models: Arc<ModelStore>,
 }
 
@@ -63,10 +65,10 @@ impl View {
         let mut states = Vec::new();
         let mut next = Some(chain.fork.sink);
         while let Some(hash) = next
-            && let Some(state) = chain.layers.state(&hash)
+            && let Some(state) = chain.layers.resident(&hash)
             && states.len() as u64 <= chain.spec.state_window
         {
-            states.push(state);
+            states.push(state.clone());
             next = chain.layers.parent(&hash);
         }
         Ok(Self {
@@ -76,6 +78,7 @@ impl View {
             head: chain.fork.head.clone(),
             tips: chain.dag.tips(),
             states,
+            history: chain.layers.history(),
             models: chain.models.clone(),
         })
     }
@@ -147,10 +150,29 @@ impl View {
         block.ok_or_else(|| StorageFault::corrupt(Table::Bodies, format!("block {hash} is missing")))
     }
 
-    /// The state after a block of the selected chain; `None` when it is not kept any more.
-    pub fn state_at(&self, number: u64) -> Option<State> {
-        let back = self.head.header.number.checked_sub(number)?;
-        self.states.get(usize::try_from(back).ok()?).cloned()
+    /// The state after a block of the selected chain. Within the window that is a clone; an archive rebuilds older ones,
+    /// which may take long: see [`History::state`].
+    ///
+    /// # Errors
+    /// [`ViewError::UnknownBlock`] beyond the head, [`ViewError::StatePruned`] when the state is not kept, and faults.
+    pub fn state_at(&self, number: u64) -> Result<State, ViewError> {
+        let back = self.head.header.number.checked_sub(number).ok_or(ViewError::UnknownBlock(number))?;
+        if let Some(state) = usize::try_from(back).ok().and_then(|back| self.states.get(back)) {
+            return Ok(state.clone());
+        }
+        let Some(history) = &self.history else {
+            let (window, kept_from) = (self.spec.state_window, self.oldest_state());
+            return Err(ViewError::StatePruned { number, window, kept_from });
+        };
+        let missing = || StorageFault::corrupt(Table::Canonical, format!("block {number} is missing"));
+        let block = self.blocks.canonical_by_number(number)?.ok_or_else(missing)?;
+        let state = history.state(&*self.kv, number, block)?;
+        state.ok_or(ViewError::StateNotArchived { number, kept_from: history.oldest() })
+    }
+
+    /// Whether this node keeps the states before the window.
+    pub const fn is_archive(&self) -> bool {
+        self.history.is_some()
     }
 
     /// The state after the latest block.
@@ -222,7 +244,8 @@ impl View {
 
     /// Number of the oldest block whose state is kept.
     pub fn oldest_state(&self) -> u64 {
-        self.head.header.number + 1 - self.states.len() as u64
+        let window = self.head.header.number + 1 - self.states.len() as u64;
+        self.history.as_ref().map_or(window, |history| history.oldest().min(window))
     }
 
     /// Runs `body` with the context of the block at `number`.
@@ -232,8 +255,7 @@ impl View {
         body: impl FnOnce(&SimulationContext<'_>, &State) -> Result<T, SimulationError>,
     ) -> Result<T, ViewError> {
         let block = self.block_by_number(number)?.ok_or(ViewError::UnknownBlock(number))?;
-        let kept_from = self.oldest_state();
-        let state = self.state_at(number).ok_or(ViewError::StatePruned { number, kept_from })?;
+        let state = self.state_at(number)?;
         let hashes = |wanted: u64| self.block_by_number(wanted).ok().flatten().map(|block| block.hash());
         let context = SimulationContext {
             spec: &self.spec,

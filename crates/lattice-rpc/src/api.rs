@@ -38,6 +38,8 @@ pub(crate) type Handler = fn(&Api, &mut Params<'_>) -> Answer;
 pub(crate) enum Run {
     /// Takes microseconds: runs at once.
     Quick(Handler),
+    /// Reads the state of a block: at once, except on an archive, where old states are rebuilt.
+    State(Handler),
     /// May take long: runs on a thread of its own.
     Long(Handler),
     /// A signed transaction for the chain.
@@ -129,7 +131,8 @@ impl Api {
         let answer = match entry {
             Err(error) => Err(error),
             Ok(Entry { run: Run::Quick(_), .. }) => self.read(entry, params.as_deref()),
-            Ok(Entry { run: Run::Long(_), .. }) => {
+            Ok(Entry { run: Run::State(_), .. }) if !self.view().is_archive() => self.read(entry, params.as_deref()),
+            Ok(Entry { run: Run::Long(_) | Run::State(_), .. }) => {
                 let mut answers = self.read_apart(vec![(entry, params)]).await;
                 answers.pop().expect("one answer a call")
             }
@@ -187,7 +190,9 @@ impl Api {
     fn read(&self, entry: Result<Entry, RpcError>, params: Option<&RawValue>) -> Answer {
         let entry = entry?;
         match entry.run {
-            Run::Quick(handler) | Run::Long(handler) => handler(self, &mut Params::parse(params, entry.params_max)?),
+            Run::Quick(handler) | Run::State(handler) | Run::Long(handler) => {
+                handler(self, &mut Params::parse(params, entry.params_max)?)
+            }
             Run::Send => Err(RpcError::internal("a transaction among reads")),
         }
     }

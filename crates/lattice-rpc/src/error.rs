@@ -97,6 +97,7 @@ impl From<ViewError> for RpcError {
             }
             ViewError::Simulation(SimulationError::Execution(ExecutionError::Fault(fault))) => Self::internal(fault),
             ViewError::Storage(fault) => fault.into(),
+            ViewError::State(fault) => Self::internal(fault),
             other => Self::server(other.to_string()),
         }
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
-use lattice_state::{Account, AccountDiff, Layers, State, StateDiff};
+use lattice_state::{Account, AccountDiff, Layers, Retention, State, StateDiff};
 use lattice_storage::{Batch, Kv, MemoryKv};
 
 /// Argument that asks for the second part alone.
@@ -77,11 +77,13 @@ fn million() {
     let kv = Arc::new(MemoryKv::new());
     let mut batch = Batch::new();
     let genesis = diff(0..1_000_000, 1);
-    std::mem::forget(Layers::init(kv.clone(), B256::ZERO, &genesis, &mut batch).unwrap());
+    std::mem::forget(Layers::init(kv.clone(), B256::ZERO, &genesis, Retention::default(), &mut batch).unwrap());
     kv.write(batch).unwrap();
     let before = resident_mb();
-    let layers = timed("1,000,000 accounts: rebuild from the flat base", || Layers::open(kv.clone()).unwrap());
-    let state = layers.state(&layers.base()).unwrap();
+    let layers = timed("1,000,000 accounts: rebuild from the flat base", || {
+        Layers::open(kv.clone(), Retention::default()).unwrap()
+    });
+    let state = layers.resident(&layers.base()).unwrap().clone();
     timed("1,000,000 accounts: first root", || state.root());
     println!("1,000,000 accounts: {:.0} MB", resident_mb() - before);
 }

@@ -1,9 +1,11 @@
 //! The flat base: the state after one chain block as plain rows, unhashed, in [`Table::State`].
 //!
 //! `address` (20 bytes) -> RLP `[nonce, balance, code_hash]`; `address ++ slot` (slot: 32 bytes, big-endian) -> the
-//! value, big-endian without leading zeros. [`Table::Meta`] has the chain block's hash under `base`. No trie node is
-//! stored: tries are rebuilt from the rows when the node starts.
+//! value, big-endian without leading zeros. [`Table::Meta`] has, under `base`, the chain block's hash (32 bytes) and its
+//! height (8 bytes, big-endian: the number of its ancestors among chain blocks). No trie node is stored: tries are
+//! rebuilt from the rows when the node starts.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use alloy_primitives::{Address, B256, U256, hex, keccak256};
@@ -22,21 +24,27 @@ const BASE_KEY: &[u8] = b"base";
 /// Rows read before the accounts among them are hashed together.
 const CHUNK_ROWS: usize = 1 << 16;
 
-/// The chain block whose state the flat rows hold; `None` in a new store.
-pub(crate) fn block(kv: &dyn KvRead) -> Result<Option<B256>, StorageFault> {
+/// The chain block whose state the flat rows hold, and its height; `None` in a new store.
+pub(crate) fn block(kv: &dyn KvRead) -> Result<Option<(B256, u64)>, StorageFault> {
     let Some(bytes) = kv.get(Table::Meta, BASE_KEY)? else {
         return Ok(None);
     };
-    match B256::try_from(bytes.as_slice()) {
-        Ok(block) => Ok(Some(block)),
-        Err(_) => Err(damaged(Table::Meta, BASE_KEY, "it is not a block hash")),
+    let parts = bytes.split_first_chunk::<32>();
+    match parts.and_then(|(hash, height)| Some((B256::new(*hash), u64::from_be_bytes(height.try_into().ok()?)))) {
+        Some(block) => Ok(Some(block)),
+        None => Err(damaged(Table::Meta, BASE_KEY, "it is not a block hash and a height")),
     }
 }
 
-/// Moves the rows from the state before `diff` to the state of `block` after it.
+/// Moves the rows from the state before `diff` to the state of `block`, at `height`, after it.
 ///
 /// Dropped storage is looked up in `kv`, so rows of an earlier call must have been committed.
-pub(crate) fn write(block: B256, diff: &StateDiff, kv: &dyn KvRead, batch: &mut Batch) -> Result<(), StorageFault> {
+pub(crate) fn write(
+    (block, height): (B256, u64),
+    diff: &StateDiff,
+    kv: &dyn KvRead,
+    batch: &mut Batch,
+) -> Result<(), StorageFault> {
     for (address, change) in &diff.accounts {
         if change.drops_storage() {
             delete_storage(address, kv, batch)?;
@@ -55,7 +63,7 @@ pub(crate) fn write(block: B256, diff: &StateDiff, kv: &dyn KvRead, batch: &mut 
             }
         }
     }
-    batch.put(Table::Meta, BASE_KEY, block.as_slice());
+    batch.put(Table::Meta, BASE_KEY, [block.as_slice(), &height.to_be_bytes()].concat());
     Ok(())
 }
 
@@ -69,6 +77,31 @@ fn delete_storage(address: &Address, kv: &dyn KvRead, batch: &mut Batch) -> Resu
         }
         ControlFlow::Continue(())
     })
+}
+
+/// All slots of an account.
+pub(crate) fn storage(kv: &dyn KvRead, address: &Address) -> Result<BTreeMap<U256, U256>, StorageFault> {
+    let mut slots = BTreeMap::new();
+    let mut fault = None;
+    kv.scan(Table::State, address.as_slice(), None, &mut |key, value| {
+        let Some(slot) = key.strip_prefix(address.as_slice()) else {
+            return ControlFlow::Break(());
+        };
+        if slot.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        match slot_value(value) {
+            Some(value) if slot.len() == 32 => {
+                slots.insert(U256::from_be_slice(slot), value);
+                ControlFlow::Continue(())
+            }
+            _ => {
+                fault = Some(damaged(Table::State, key, "it is not a slot with its value"));
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    fault.map_or(Ok(slots), Err)
 }
 
 /// Rebuilds the state trie from all rows.

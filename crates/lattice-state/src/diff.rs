@@ -39,6 +39,11 @@ impl StateDiff {
         self.accounts.is_empty() && self.codes.is_empty()
     }
 
+    /// Number of accounts and slots named.
+    pub fn entries(&self) -> usize {
+        self.accounts.values().map(|account| 1 + account.storage.len()).sum()
+    }
+
     /// The canonical bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();

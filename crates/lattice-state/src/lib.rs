@@ -4,7 +4,8 @@
 //! appendix D) whose clones are versions, so that every executed chain block has its own and a reorganisation only
 //! picks another. [`StateDiff`] is what one chain block changed.
 //!
-//! [`Layers`] holds the versions of all chain blocks above a flat base on disk and brings them back after a restart.
+//! [`Layers`] holds the versions of all chain blocks above a flat base on disk, the newest of them in memory, and brings
+//! them back after a restart. [`History`] reads the versions before the base, which an archive keeps.
 //!
 //! The rules that say which versions and diffs there are live in floors above: this room knows no transaction, no
 //! gas and no DAG. A chain block is a hash to it, and a parent another one.
@@ -14,12 +15,15 @@ mod base;
 mod code;
 mod diff;
 mod error;
+mod history;
 mod layers;
 mod state;
 pub mod trie;
+mod versions;
 
 pub use account::{Account, AccountLeaf, SlotValue, StorageTrie};
 pub use diff::{AccountDiff, StateDiff};
 pub use error::{InvalidDiff, StateFault};
-pub use layers::Layers;
+pub use history::History;
+pub use layers::{Layers, Retention};
 pub use state::{AccountProof, State, StorageProof};

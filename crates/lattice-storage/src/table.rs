@@ -16,10 +16,14 @@ pub enum Table {
     Reachability,
     /// Status of each block by hash: pending, executed, disqualified (chain).
     Status,
-    /// Nodes of the persistent tries (state).
+    /// Accounts and storage after the base block (state).
     State,
-    /// State layer of each chain block (state).
+    /// What each chain block above the base changed (state).
     Layers,
+    /// Parent and height of each chain block above the base (state).
+    LayerLinks,
+    /// What leads back from each chain block up to the base to the one before it, of an archive (state).
+    History,
     /// Contract code by code hash (state).
     Code,
     /// EVM blocks with their receipts by chain block (chain).
@@ -38,7 +42,7 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the discriminants.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Headers,
         Self::Bodies,
         Self::Relations,
@@ -47,6 +51,8 @@ impl Table {
         Self::Status,
         Self::State,
         Self::Layers,
+        Self::LayerLinks,
+        Self::History,
         Self::Code,
         Self::Executed,
         Self::TxIndex,
@@ -67,6 +73,8 @@ impl Table {
             Self::Status => "status",
             Self::State => "state",
             Self::Layers => "layers",
+            Self::LayerLinks => "layer_links",
+            Self::History => "history",
             Self::Code => "code",
             Self::Executed => "executed",
             Self::TxIndex => "tx_index",

@@ -2,7 +2,7 @@
 
 use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address, Bytes, TxKind, U256};
-use lattice_chain::{Chain, ChainError, Effects, Input, ModelStore};
+use lattice_chain::{Chain, ChainError, ChainOptions, Effects, Input, ModelStore};
 use lattice_storage::{ArtifactStore, Kv, MemoryKv};
 use lattice_types::{
     ChainSpec, CheckedBlock, RecoveredTx, TxEnvelope, Validator,
@@ -38,6 +38,7 @@ pub struct Node {
     pub kv: Arc<dyn Kv>,
     pub models: Arc<ModelStore>,
     pub validator: u32,
+    pub options: ChainOptions,
     spec: ChainSpec,
     _artifacts: tempfile::TempDir,
 }
@@ -52,12 +53,12 @@ impl Node {
         let artifacts = Arc::new(ArtifactStore::open(dir.path(), 1 << 30).unwrap());
         let models = Arc::new(ModelStore::new(artifacts));
         let chain = Chain::open(spec.clone(), kv.clone(), models.clone()).unwrap();
-        Self { chain, kv, models, validator, spec, _artifacts: dir }
+        Self { chain, kv, models, validator, options: ChainOptions::default(), spec, _artifacts: dir }
     }
 
     /// The same node after a restart: memory is gone, the store and the artifacts stay.
     pub fn reopen(&mut self) {
-        self.chain = Chain::open(self.spec.clone(), self.kv.clone(), self.models.clone()).unwrap();
+        self.chain = Chain::open_with(self.spec.clone(), self.kv.clone(), self.models.clone(), self.options).unwrap();
     }
 
     /// Time of a slot; tests have no clock.

@@ -2,7 +2,7 @@
 
 use crate::net::{Node, address, nodes, spec, transfer};
 use alloy_primitives::{Address, U256};
-use lattice_chain::Chain;
+use lattice_chain::{Chain, ViewError};
 use lattice_storage::MemoryKv;
 use lattice_types::ChainSpec;
 use std::sync::Arc;
@@ -54,9 +54,45 @@ fn the_state_window_is_kept_and_older_state_is_flattened() {
             assert_eq!(state.account(&TARGET).unwrap().balance, U256::from(number));
             assert_eq!(state.root(), view.block_by_number(number).unwrap().unwrap().header.state_root);
         }
-        assert!(view.state_at(51).is_none());
-        assert!(view.state_at(61).is_none());
+        assert!(matches!(view.state_at(61), Err(ViewError::UnknownBlock(61))));
+        let gone = view.state_at(51).unwrap_err();
+        assert!(matches!(gone, ViewError::StatePruned { number: 51, window: 8, kept_from: 52 }));
+        assert!(gone.to_string().contains("--archive"), "{gone}");
         assert_eq!(view.oldest_state(), 52);
+        node.reopen();
+    }
+}
+
+#[test]
+fn an_archive_answers_at_every_block_from_its_start_on() {
+    let spec = ChainSpec { state_window: 8, ..spec() };
+    let mut node = Node::with(spec, Arc::new(MemoryKv::new()), 0);
+    let mut nonce = 0;
+    let mut grow = |node: &mut Node, blocks: u64| {
+        for _ in 0..blocks {
+            node.seal([transfer(0, nonce, TARGET, 1)]);
+            nonce += 1;
+        }
+    };
+    grow(&mut node, 60);
+    node.options.archive = true;
+    node.reopen();
+    let start = node.chain.view().unwrap().oldest_state();
+    assert!((20..=52).contains(&start), "the archive begins at the base, which was {start}");
+    grow(&mut node, 90);
+    for _ in 0..2 {
+        let view = node.chain.view().unwrap();
+        assert!(view.is_archive());
+        assert_eq!(view.oldest_state(), start);
+        for number in start..=150 {
+            let state = view.state_at(number).unwrap();
+            assert_eq!(state.account(&TARGET).unwrap().balance, U256::from(number));
+            assert_eq!(state.root(), view.block_by_number(number).unwrap().unwrap().header.state_root);
+        }
+        let before = view.state_at(start - 1).unwrap_err();
+        assert!(matches!(before, ViewError::StateNotArchived { kept_from, .. } if kept_from == start), "{before}");
+        // Started without the flag, it goes on: a gap could not be filled.
+        node.options.archive = false;
         node.reopen();
     }
 }

@@ -9,24 +9,22 @@ use crate::{
 };
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U64, U256};
 use alloy_rpc_types_eth::BlockId;
-use lattice_chain::{AccountProof, State, View, ViewError};
+use lattice_chain::{AccountProof, State, View};
 use serde::Serialize;
 
 /// Storage keys in one `eth_getProof`.
 const PROOF_KEYS_MAX: usize = 1_024;
 
 pub(super) const METHODS: &[Row] = &[
-    ("eth_getBalance", 2, Run::Quick(balance)),
-    ("eth_getTransactionCount", 2, Run::Quick(nonce)),
-    ("eth_getCode", 2, Run::Quick(code)),
-    ("eth_getStorageAt", 3, Run::Quick(storage)),
+    ("eth_getBalance", 2, Run::State(balance)),
+    ("eth_getTransactionCount", 2, Run::State(nonce)),
+    ("eth_getCode", 2, Run::State(code)),
+    ("eth_getStorageAt", 3, Run::State(storage)),
     ("eth_getProof", 3, Run::Long(proof)),
 ];
 
 fn state(view: &View, block: Option<BlockId>) -> Result<State, RpcError> {
-    let number = state_number(view, block)?;
-    let pruned = || ViewError::StatePruned { number, kept_from: view.oldest_state() }.into();
-    view.state_at(number).ok_or_else(pruned)
+    Ok(view.state_at(state_number(view, block)?)?)
 }
 
 fn balance(api: &Api, params: &mut Params<'_>) -> Answer {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
-use lattice_state::{Account, AccountDiff, Layers, State, StateDiff, StateFault};
+use lattice_state::{Account, AccountDiff, Layers, Retention, State, StateDiff, StateFault};
 use lattice_storage::{Batch, Kv, KvRead, MemoryKv, StorageFault, Table};
 use proptest::prelude::*;
 
@@ -22,18 +22,23 @@ struct Bench {
     models: BTreeMap<B256, (B256, Model)>,
     codes: BTreeMap<B256, Bytes>,
     blocks_made: u64,
+    retention: Retention,
 }
 
 impl Bench {
     fn new(genesis: &StateDiff) -> Self {
+        Self::keeping(genesis, Retention::default())
+    }
+
+    fn keeping(genesis: &StateDiff, retention: Retention) -> Self {
         let kv = Arc::new(MemoryKv::new());
         let mut batch = Batch::new();
-        let layers = Layers::init(kv.clone(), block(0), genesis, &mut batch).unwrap();
+        let layers = Layers::init(kv.clone(), block(0), genesis, retention, &mut batch).unwrap();
         kv.write(batch).unwrap();
         let mut model = Model::new();
         oracle::apply(&mut model, genesis);
         let models = [(block(0), (B256::ZERO, model))].into();
-        Self { kv, layers, models, codes: genesis.codes.clone(), blocks_made: 0 }
+        Self { kv, layers, models, codes: genesis.codes.clone(), blocks_made: 0, retention }
     }
 
     /// One of the versions there are.
@@ -44,7 +49,7 @@ impl Bench {
     fn extend(&mut self, parent: B256, diff: &StateDiff, batch: &mut Batch) -> B256 {
         self.blocks_made += 1;
         let block = block(self.blocks_made);
-        let state = self.layers.state(&parent).unwrap().apply(diff);
+        let state = self.layers.state(&parent).unwrap().unwrap().apply(diff);
         self.layers.insert(block, parent, diff, state, batch).unwrap();
         let mut model = self.models[&parent].1.clone();
         oracle::apply(&mut model, diff);
@@ -75,15 +80,17 @@ impl Bench {
     }
 
     fn reopen(&mut self) {
-        self.layers = Layers::open(self.kv.clone()).unwrap();
+        self.layers = Layers::open(self.kv.clone(), self.retention).unwrap();
     }
 
     fn check(&self) {
         assert_eq!(self.layers.len() + 1, self.models.len());
         assert_eq!(self.layers.is_empty(), self.models.len() == 1);
+        // Layers of a batch are bounded once the next one comes.
+        assert!(self.layers.resident_len() <= self.retention.resident_max + 4);
         for number in 0..=self.blocks_made {
             let block = block(number);
-            let state = self.layers.state(&block);
+            let state = self.layers.state(&block).unwrap();
             assert_eq!(state.is_some(), self.layers.contains(&block));
             match self.models.get(&block) {
                 None => assert!(state.is_none(), "block {number} should be gone"),
@@ -127,9 +134,11 @@ proptest! {
     #[test]
     fn forks_flattening_and_restarts_match_plain_maps(
         genesis in oracle::diffs(),
+        resident_max in prop_oneof![Just(0_usize), Just(1), Just(3), Just(100)],
+        archive in any::<bool>(),
         steps in prop::collection::vec(steps(), 1..12),
     ) {
-        let mut bench = Bench::new(&genesis);
+        let mut bench = Bench::keeping(&genesis, Retention { resident_max, archive });
         for step in steps {
             let mut batch = Batch::new();
             match step {
@@ -187,7 +196,7 @@ fn blocks_without_state_are_named() {
     let unknown = bench.layers.flatten_to(block(9), &mut batch);
     assert!(matches!(unknown, Err(StateFault::UnknownBlock { block: named }) if named == block(9)));
     assert!(batch.is_empty());
-    assert!(matches!(Layers::open(Arc::new(MemoryKv::new())), Err(StateFault::Uninitialised)));
+    assert!(matches!(Layers::open(Arc::new(MemoryKv::new()), Retention::default()), Err(StateFault::Uninitialised)));
     bench.check();
 }
 
@@ -205,7 +214,7 @@ fn a_second_flattening_waits_for_the_first_to_be_committed() {
     bench.flatten(second, &mut batch);
     bench.commit(batch);
     bench.check();
-    assert_eq!(bench.kv.table_len(Table::Layers), 0);
+    assert_eq!(bench.kv.table_len(Table::Layers) + bench.kv.table_len(Table::LayerLinks), 0);
     bench.reopen();
     bench.check();
 }
@@ -217,7 +226,7 @@ fn inserting_a_block_again_changes_nothing() {
     let child = bench.extend(block(0), &fund(2, 7), &mut batch);
     bench.commit(batch);
     let mut again = Batch::new();
-    let state = bench.layers.state(&child).unwrap();
+    let state = bench.layers.state(&child).unwrap().unwrap();
     bench.layers.insert(child, block(0), &fund(2, 8), state, &mut again).unwrap();
     assert!(again.is_empty());
     bench.check();
@@ -227,35 +236,38 @@ fn inserting_a_block_again_changes_nothing() {
 fn damaged_rows_are_reported_with_their_table() {
     let slot = [Address::with_last_byte(1).as_slice(), &[0; 32]].concat();
     let orphan = [Address::with_last_byte(9).as_slice(), &[0; 32]].concat();
-    let (account, base, child) = (Address::with_last_byte(1), block(0), block(1));
-    let damages: [(Table, &[u8], &[u8]); 8] = [
-        (Table::State, account.as_slice(), b"junk"),
-        (Table::State, &slot, &[0, 1]),
-        (Table::State, &slot, &[]),
-        (Table::State, &orphan, &[1]),
-        (Table::State, b"short", &[1]),
-        (Table::Layers, child.as_slice(), b"short"),
-        (Table::Layers, child.as_slice(), base.as_slice()),
-        (Table::Meta, b"base", b"no hash"),
+    let (account, child) = (Address::with_last_byte(1), block(1));
+    let link = |parent: B256, height: u64| [parent.as_slice(), &height.to_be_bytes()].concat();
+    let (whole, too_high) = (link(block(0), 1), link(block(0), 2));
+    let damages: [(Table, Table, &[u8], &[u8]); 10] = [
+        (Table::State, Table::State, account.as_slice(), b"junk"),
+        (Table::State, Table::State, &slot, &[0, 1]),
+        (Table::State, Table::State, &slot, &[]),
+        (Table::State, Table::State, &orphan, &[1]),
+        (Table::State, Table::State, b"short", &[1]),
+        (Table::LayerLinks, Table::LayerLinks, child.as_slice(), b"short"),
+        (Table::LayerLinks, Table::LayerLinks, child.as_slice(), &too_high),
+        (Table::LayerLinks, Table::Layers, child.as_slice(), &whole),
+        (Table::Meta, Table::Meta, b"base", b"no hash"),
+        (Table::Meta, Table::Meta, b"history", b"no height"),
     ];
-    for (table, key, value) in damages {
+    for (table, blamed, key, value) in damages {
         let bench = small();
         let mut batch = Batch::new();
         batch.put(table, key, value);
         bench.commit(batch);
-        match Layers::open(bench.kv.clone()) {
+        match Layers::open(bench.kv.clone(), bench.retention) {
             Err(StateFault::Storage(StorageFault::Corrupt { table: named, .. })) => {
-                assert_eq!(named, table)
+                assert_eq!(named, blamed)
             }
             other => panic!("{table:?} {key:02x?} gave {other:?}"),
         }
     }
     let bench = small();
     let mut batch = Batch::new();
-    let row = [block(7).as_slice(), &StateDiff::default().encode()].concat();
-    batch.put(Table::Layers, block(1).as_slice(), row);
+    batch.put(Table::LayerLinks, block(1).as_slice(), link(block(7), 1));
     bench.commit(batch);
-    assert!(matches!(Layers::open(bench.kv.clone()), Err(StateFault::UnknownParent { .. })));
+    assert!(matches!(Layers::open(bench.kv.clone(), bench.retention), Err(StateFault::UnknownParent { .. })));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used)]
 
+mod history;
 mod layers;
 mod oracle;
 mod state;

@@ -47,7 +47,12 @@ pub fn run(_args: &Args, output: Output) -> Result<(), Failure> {
     start_log()?;
     let start = Instant::now();
     let datadir = temporary_dir()?;
-    let options = NodeOptions { host: Ipv4Addr::LOCALHOST.into(), port: 0, datadir: datadir.path().to_path_buf() };
+    let options = NodeOptions {
+        host: Ipv4Addr::LOCALHOST.into(),
+        port: 0,
+        datadir: datadir.path().to_path_buf(),
+        archive: false,
+    };
     let node = Node::start(&options).map_err(|error| explain(&error, &options))?;
     let client = Client::new(&format!("http://{}", node.addr()))?;
     let mut story = Story { client: &client, json: output.json, facts: Map::new() };

@@ -3,7 +3,7 @@
 use crate::{
     amount,
     failure::Failure,
-    node::{self, NodeError, NodeOptions},
+    node::{self, Node, NodeError, NodeOptions},
 };
 use lattice_types::spec::{DEV_ACCOUNTS, DEV_BALANCE, DEV_CHAIN_ID};
 use std::{
@@ -29,6 +29,10 @@ pub struct Args {
     /// Address to listen on; the keys are public, so let no stranger reach it
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
+    /// Keep the state of every block from now on, for eth_call, eth_getBalance, eth_getProof and the like at old blocks;
+    /// otherwise those of the newest 256 blocks. A data directory that was an archive once stays one
+    #[arg(long)]
+    archive: bool,
 }
 
 /// `lattice dev`: runs until SIGTERM or SIGINT.
@@ -41,13 +45,14 @@ pub fn run(args: Args, json: bool) -> Result<(), Failure> {
     };
     let datadir = args.datadir.or_else(|| temporary.as_ref().map(|dir| dir.path().to_path_buf()));
     let datadir = datadir.expect("without a given directory there is a temporary one");
-    let options = NodeOptions { host: args.host, port: args.port, datadir };
+    let options = NodeOptions { host: args.host, port: args.port, datadir, archive: args.archive };
     let data = match temporary {
         Some(_) => "temporary; keep it with --datadir DIR".to_owned(),
         None => options.datadir.display().to_string(),
     };
-    let ready = |addr: SocketAddr| {
-        let text = if json { banner_json(addr, &options) } else { banner(addr, &data) };
+    let ready = |node: &Node| {
+        let (addr, archive) = (node.addr(), node.archive_from());
+        let text = if json { banner_json(addr, &options, archive) } else { banner(addr, &data, archive) };
         // The node serves on when nobody reads its banner.
         let _nobody_reads = writeln!(std::io::stdout(), "{text}");
     };
@@ -90,7 +95,7 @@ pub fn explain(error: &NodeError, options: &NodeOptions) -> Failure {
     }
 }
 
-fn banner(addr: SocketAddr, data: &str) -> String {
+fn banner(addr: SocketAddr, data: &str, archive: Option<u64>) -> String {
     let mut lines = vec![
         format!("Lattice {} development node", env!("CARGO_PKG_VERSION")),
         String::new(),
@@ -98,9 +103,9 @@ fn banner(addr: SocketAddr, data: &str) -> String {
         format!("WebSocket URL ws://{addr}"),
         format!("Chain ID      {DEV_CHAIN_ID}"),
         format!("Data          {data}"),
-        String::new(),
-        format!("Accounts ({} LAT each at genesis)", amount::to_lat(DEV_BALANCE)),
     ];
+    lines.extend(archive.map(|from| format!("Archive       every state from block {from} on")));
+    lines.extend([String::new(), format!("Accounts ({} LAT each at genesis)", amount::to_lat(DEV_BALANCE))]);
     lines.extend(DEV_ACCOUNTS.iter().enumerate().map(|(i, (address, _))| format!("({i}) {address}")));
     lines.push(String::new());
     lines.push("Private keys (known to everybody: never use them elsewhere)".into());
@@ -112,7 +117,7 @@ fn banner(addr: SocketAddr, data: &str) -> String {
     lines.join("\n")
 }
 
-fn banner_json(addr: SocketAddr, options: &NodeOptions) -> String {
+fn banner_json(addr: SocketAddr, options: &NodeOptions, archive: Option<u64>) -> String {
     let accounts: Vec<_> = DEV_ACCOUNTS
         .iter()
         .map(|(address, key)| serde_json::json!({ "address": address, "private_key": key }))
@@ -122,6 +127,7 @@ fn banner_json(addr: SocketAddr, options: &NodeOptions) -> String {
         "ws_url": format!("ws://{addr}"),
         "chain_id": DEV_CHAIN_ID,
         "datadir": options.datadir,
+        "archive_from": archive,
         "mnemonic": MNEMONIC,
         "accounts": accounts,
     });

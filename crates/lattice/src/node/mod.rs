@@ -9,7 +9,7 @@ mod chain_thread;
 mod shared;
 
 use self::{chain_thread::Message, shared::Shared};
-use lattice_chain::{Chain, ModelStore};
+use lattice_chain::{Chain, ChainOptions, ModelStore};
 use lattice_rpc::ServerHandle;
 use lattice_storage::{ArtifactStore, FjallKv, Kv};
 use lattice_types::{ChainSpec, limits, spec::dev_validator_key};
@@ -29,6 +29,8 @@ pub struct NodeOptions {
     pub port: u16,
     /// Where chain and artifacts live; created when absent.
     pub datadir: PathBuf,
+    /// Keep the state of every block.
+    pub archive: bool,
 }
 
 /// Why a node cannot start, or had to stop.
@@ -67,6 +69,7 @@ pub enum NodeError {
 /// A running node. Dropping it without [`Node::stop`] leaves the threads to the process' end.
 pub struct Node {
     addr: SocketAddr,
+    archive_from: Option<u64>,
     shared: Arc<Shared>,
     server: ServerHandle,
     runtime: tokio::runtime::Runtime,
@@ -86,7 +89,9 @@ impl Node {
         let kv: Arc<dyn Kv> = Arc::new(FjallKv::open(datadir.join("db"))?);
         let artifacts = Arc::new(ArtifactStore::open(datadir.join("artifacts"), limits::ARTIFACT_BYTES_MAX)?);
         let models = Arc::new(ModelStore::new(artifacts.clone()));
-        let chain = Chain::open(ChainSpec::dev(), kv.clone(), models.clone())?;
+        let chain_options = ChainOptions { archive: options.archive };
+        let chain = Chain::open_with(ChainSpec::dev(), kv.clone(), models.clone(), chain_options)?;
+        let archive_from = chain.archive_from();
         let (queue, inbox) = mpsc::channel();
         let shared = Arc::new(Shared::new(&chain, queue, artifacts)?);
 
@@ -108,12 +113,17 @@ impl Node {
             .map_err(|reason| NodeError::Start { what: "the RPC runtime", reason })?;
         let listen = SocketAddr::new(options.host, options.port);
         let server = runtime.block_on(lattice_rpc::serve(shared.clone(), listen))?;
-        Ok(Self { addr: server.address(), shared, server, runtime, chain, attester, kv })
+        Ok(Self { addr: server.address(), archive_from, shared, server, runtime, chain, attester, kv })
     }
 
     /// The address that RPC listens on.
     pub const fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Number of the oldest block whose state is kept for good; `None` when the node is no archive.
+    pub const fn archive_from(&self) -> Option<u64> {
+        self.archive_from
     }
 
     /// Waits for SIGTERM, SIGINT or a fault.
@@ -164,9 +174,9 @@ async fn stop_signal() -> std::io::Result<()> {
 ///
 /// # Errors
 /// See [`NodeError`].
-pub fn run(options: &NodeOptions, ready: impl FnOnce(SocketAddr)) -> Result<(), NodeError> {
+pub fn run(options: &NodeOptions, ready: impl FnOnce(&Node)) -> Result<(), NodeError> {
     let node = Node::start(options)?;
-    ready(node.addr());
+    ready(&node);
     let ended = node.wait();
     node.stop()?;
     ended
