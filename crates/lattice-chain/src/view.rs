@@ -297,6 +297,18 @@ impl View {
         (total, ids.into_iter().filter_map(|id| self.model(&id).map(|record| (id, record))).collect())
     }
 
+    /// Ids of registrations, versions included: how many there ever were, and the remembered ones of the `limit` from
+    /// number `offset` on.
+    pub fn registrations(&self, offset: u64, limit: u64) -> (u64, Vec<B256>) {
+        let state = self.head_state();
+        (lattice_execution::registration_count(state), lattice_execution::registrations(state, offset, limit))
+    }
+
+    /// The kept versions of a model's line, oldest first.
+    pub fn model_versions(&self, line_id: &B256) -> Vec<(B256, ModelRecord)> {
+        lattice_execution::model_versions(self.head_state(), line_id)
+    }
+
     /// One model's record.
     pub fn model(&self, model_id: &B256) -> Option<ModelRecord> {
         ModelRecord::read(self.head_state(), model_id)

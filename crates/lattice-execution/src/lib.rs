@@ -21,7 +21,10 @@ mod rewards;
 pub mod simulate;
 mod tx;
 
-pub use ai::{AiLane, InferenceEngine, LanePrice, ModelRecord, ModelStatus, inference_record, model_count, models};
+pub use ai::{
+    AiLane, InferenceEngine, LanePrice, ModelRecord, ModelStatus, inference_record, model_count, model_versions,
+    models, registration_count, registrations,
+};
 pub use block::BlockExecutor;
 pub use context::{BlockContext, Executed, Occurrence, Outcome, Payee, artifact_list_cid};
 pub use error::{ExecutionError, InferenceError};

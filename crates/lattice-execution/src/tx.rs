@@ -1,6 +1,6 @@
 //! From signed transactions to what revm runs.
 
-use crate::evm::SPEC;
+use crate::{ai, evm::SPEC};
 use alloy_consensus::Transaction;
 use alloy_eips::{Typed2718, eip7702::SignedAuthorization};
 use alloy_primitives::Address;
@@ -30,12 +30,19 @@ pub fn intrinsic_gas(tx: &TxEnvelope) -> u64 {
     static PARAMS: LazyLock<GasParams> = LazyLock::new(|| GasParams::new_spec(SPEC));
     let (accounts, slots) = tx.access_list().map_or((0, 0), |list| (list.len(), list.storage_keys_count()));
     let authorizations = tx.authorization_count().unwrap_or(0);
-    let gas = PARAMS.initial_tx_gas(tx.input(), tx.is_create(), accounts as u64, slots as u64, authorizations, None);
+    let gas = PARAMS.initial_tx_gas(
+        &ai::call_input(tx.ty(), tx.input()),
+        tx.is_create(),
+        accounts as u64,
+        slots as u64,
+        authorizations,
+        None,
+    );
     gas.initial_total_gas().max(gas.floor_gas)
 }
 
 /// A signed transaction as revm's environment. AI transactions are calls to their system account with the payload as
-/// input.
+/// input, behind the type byte where the door needs it.
 pub(crate) fn tx_env(tx: &TxEnvelope, sender: Address) -> TxEnv {
     TxEnv {
         tx_type: if tx.is_ai() { EIP1559 } else { tx.ty() },
@@ -44,7 +51,7 @@ pub(crate) fn tx_env(tx: &TxEnvelope, sender: Address) -> TxEnv {
         gas_price: tx.max_fee_per_gas(),
         kind: tx.kind(),
         value: tx.value(),
-        data: tx.input().clone(),
+        data: ai::call_input(tx.ty(), tx.input()),
         nonce: tx.nonce(),
         chain_id: tx.chain_id(),
         access_list: tx.access_list().cloned().unwrap_or_default(),

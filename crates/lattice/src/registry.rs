@@ -73,6 +73,7 @@ impl Package {
             input_bytes: graph.input_bytes() as u64,
             output_bytes: graph.output_bytes() as u64,
             name: cut_name(name),
+            commitments: None,
         };
         Ok(Self { model_id, cid, artifact, manifest, deploy })
     }
@@ -250,6 +251,7 @@ impl Callable {
             model_id: self.id,
             grade: InferencePayload::REPLAY,
             input: concat_bytes(tensors).into(),
+            terms: None,
         };
         let hash = wallet.send_ai::<Inference>(&payload, self.ai_gas, gas)?;
         let receipt = wallet.confirm(hash)?;

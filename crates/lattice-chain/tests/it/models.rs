@@ -25,6 +25,7 @@ fn put_digits(node: &Node) -> ModelDeployPayload {
         input_bytes: graph.input_bytes() as u64,
         output_bytes: graph.output_bytes() as u64,
         name: "digits".into(),
+        commitments: None,
     }
 }
 
@@ -66,7 +67,12 @@ fn pending_until_certified_then_the_same_answer_everywhere() {
     assert_eq!(deploy.block().header.artifact_cid.0.map(|cid| cid.is_raw()), Some(true));
     nodes[1].give(&deploy).unwrap();
 
-    let input = InferencePayload { model_id: id, grade: 0, input: Bytes::from(vec![0; payload.input_bytes as usize]) };
+    let input = InferencePayload {
+        model_id: id,
+        grade: 0,
+        input: Bytes::from(vec![0; payload.input_bytes as usize]),
+        terms: None,
+    };
     let early = nodes[0].seal([ai::<Inference>(1, &input)]);
     assert!(!nodes[0].chain.head().receipts[0].success, "a pending model does not run");
 
@@ -108,7 +114,12 @@ fn a_node_without_the_artifact_stops_instead_of_guessing() {
     let deploy = nodes[0].seal([ai::<ModelDeploy>(0, &payload)]);
     nodes[0].chain.handle(0, Input::Readiness(certificate(id, 4))).unwrap();
     let activate = nodes[0].seal([]);
-    let input = InferencePayload { model_id: id, grade: 0, input: Bytes::from(vec![0; payload.input_bytes as usize]) };
+    let input = InferencePayload {
+        model_id: id,
+        grade: 0,
+        input: Bytes::from(vec![0; payload.input_bytes as usize]),
+        terms: None,
+    };
     let run = nodes[0].seal([ai::<Inference>(1, &input)]);
     nodes[1].give_all([&deploy, &activate]);
     assert!(matches!(nodes[1].give(&run), Err(ChainError::MissingArtifact(model)) if model == id));
@@ -145,14 +156,32 @@ fn a_registration_that_lies_is_not_attested() {
 
 #[test]
 fn types_that_cannot_run_yet_are_refused_at_admission() {
-    let tx = ai::<lattice_types::tx::ModelUpdate>(
-        0,
-        &lattice_types::tx::ModelUpdatePayload {
-            model_id: B256::ZERO,
-            parent_version: 0,
-            version: put_digits(&Node::new(0)),
-        },
-    );
+    let tx = ai::<lattice_types::tx::Training>(0, &lattice_types::tx::TrainingPayload::Claim(B256::ZERO));
     let refused: Result<RecoveredTx, InvalidTx> = recover(tx, &spec());
-    assert!(matches!(refused, Err(InvalidTx::NotEnabled(0x51, _))));
+    assert!(matches!(refused, Err(InvalidTx::NotEnabled(0x53, _))));
+}
+
+#[test]
+fn a_model_update_is_admitted_mined_and_activated() {
+    let mut node = Node::new(0);
+    let honest = put_digits(&node);
+    let id = honest.model_id;
+    // The first version is a registration whose artifact nobody has; the second is the real one.
+    let first = ModelDeployPayload { model_id: B256::repeat_byte(7), ..honest.clone() };
+    node.seal([ai::<ModelDeploy>(0, &first)]);
+    let update = lattice_types::tx::ModelUpdatePayload {
+        model_id: first.model_id,
+        parent_version: 1,
+        version: ModelDeployPayload { name: String::new(), ..honest },
+        delta: None,
+    };
+    let tx = ai::<lattice_types::tx::ModelUpdate>(1, &update);
+    node.seal([tx]);
+    let view = node.chain.view().unwrap();
+    let record = view.model(&id).unwrap();
+    assert_eq!((record.version, record.parent_version, record.line.versions), (2, 1, 2));
+    assert_eq!(record.line.id, first.model_id);
+    assert_eq!(record.name, "digits");
+    assert_eq!(view.registrations(0, 10).1, [first.model_id, id]);
+    node.models.verify(&id, &record).unwrap();
 }

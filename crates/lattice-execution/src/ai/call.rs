@@ -82,6 +82,11 @@ impl AiCall<'_, '_> {
         self.charge(amount)
     }
 
+    /// Number of the EVM block.
+    pub(crate) fn block_number(&self) -> u64 {
+        self.ctx.block.number.saturating_to()
+    }
+
     /// Reads a slot of a system account.
     pub(crate) fn slot(&mut self, account: Address, slot: U256) -> Result<U256, Halt> {
         let journal = self.ctx.journal_mut();

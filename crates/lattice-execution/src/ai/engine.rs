@@ -1,25 +1,77 @@
 //! The one function that runs a model, behind every door.
 
 use super::{
-    call::{AiCall, Halt},
+    call::{Access, AiCall, Halt},
     gas,
-    models::{ModelStatus, ModelTerms},
+    records::{
+        Registry,
+        accounts::AccountRecord,
+        models::{Field, Head, ModelStatus, ModelTerms},
+        pair_slot, slot,
+        versions::{ALLOWED, ModelPermission},
+    },
 };
 use crate::error::{ExecutionError, InferenceError};
 use alloy_primitives::B256;
-use lattice_types::system;
 use std::sync::Arc;
 
-/// The terms of a model that is active; reverts for one that is not. The base price covers the reads.
+/// The terms of a model that is active and that the caller may run; reverts otherwise. The base price covers the reads.
 pub(crate) fn active_model(call: &mut AiCall<'_, '_>, model_id: &B256) -> Result<ModelTerms, Halt> {
-    let model = ModelTerms::read_with(model_id, |slot| call.slot(system::MODELS, slot))?;
-    match model {
-        None => Err(Halt::Revert(format!("model {model_id} is not registered: deploy it first"))),
-        Some(model) if model.status == ModelStatus::Pending => Err(Halt::Revert(format!(
-            "model {model_id} is pending: it becomes active once validators with two thirds of the stake hold its artifact"
-        ))),
-        Some(model) => Ok(model),
+    let revert = |reason: String| Err(Halt::Revert(reason));
+    let Some(model) = ModelTerms::read_with(call, model_id)? else {
+        return revert(format!("model {model_id} is not registered: deploy it first"));
+    };
+    match model.status {
+        ModelStatus::Active => {}
+        ModelStatus::Pending => {
+            return revert(format!(
+                "model {model_id} is pending: it becomes active once validators with two thirds of the stake hold its artifact"
+            ));
+        }
+        ModelStatus::Pruned => return revert(format!("model {model_id} is pruned: run a newer version")),
     }
+    if model.retired {
+        return revert(format!("model {model_id} is retired by its owner: use another one"));
+    }
+    if model.permission == ModelPermission::AllowList && model.owner != call.caller {
+        let allowed = call.read(pair_slot(&model.line, &call.caller, ALLOWED))?;
+        if allowed.is_zero() {
+            let (owner, caller) = (model.owner, call.caller);
+            return revert(format!("model {model_id} has an allow list without {caller}: ask its owner {owner}"));
+        }
+    }
+    Ok(model)
+}
+
+/// Pays the owner's price for a run out of the caller's compute credits. The owner runs for nothing.
+fn pay(call: &mut AiCall<'_, '_>, model_id: &B256, model: &ModelTerms) -> Result<(), Halt> {
+    if model.permission != ModelPermission::Price || model.owner == call.caller {
+        return Ok(());
+    }
+    if call.access != Access::Write {
+        return Err(Halt::Revert(format!(
+            "model {model_id} has a price, and paying it writes state: run it with a plain CALL"
+        )));
+    }
+    call.charge(gas::PRICE)?;
+    let price: u128 = call.read(slot(&model.line, Field::Price as u8))?.saturating_to();
+    let caller = call.caller;
+    let credits = AccountRecord::decode(call.read(AccountRecord::slot(&caller))?).credits;
+    if credits < price {
+        return Err(Halt::Revert(format!(
+            "a run of model {model_id} costs {price} wei of compute credits, {caller} has {credits}: deposit credits at MODELS"
+        )));
+    }
+    AccountRecord::change(call, &caller, |account| account.credits -= price)?;
+    AccountRecord::change(call, &model.owner, |account| account.credits = account.credits.saturating_add(price))
+}
+
+/// Counts a recorded run in the model's metrics.
+pub(crate) fn record_use(call: &mut AiCall<'_, '_>, model_id: &B256) -> Result<(), Halt> {
+    let mut head = Head::read(call, model_id)?;
+    head.calls += 1;
+    head.last_use_block = call.block_number();
+    head.write(call, model_id)
 }
 
 /// Charges the loading of a model at its first touch in the block. Whether this node has it cached plays no part.
@@ -45,6 +97,7 @@ pub(crate) fn run(
             model.input_bytes
         )));
     }
+    pay(call, model_id, model)?;
     load(call, model_id, model)?;
     call.charge_ai(gas::model_run_gas(model))?;
     let output = call.ctx.chain.inference().run(model_id, input).map_err(|error| match error {

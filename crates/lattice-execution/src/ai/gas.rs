@@ -4,9 +4,10 @@
 //! run is not here: it is static, counted from the graph and stored in the model's record. Storage and logs cost what
 //! the EVM's SSTORE (EIP-2929, EIP-2200) and LOG cost, at the worst case, so that an operation costs the same every time.
 
-use super::models::ModelTerms;
+use super::records::models::ModelTerms;
 
-/// Every entry into an AI door, also one that fails: reads up to five cold slots of a model's record (2,100 each).
+/// Every entry into an AI door, also one that fails: reads up to five cold slots of a model's record and its
+/// line (2,100 each).
 pub(crate) const BASE: u64 = 10_500;
 
 /// Bringing a model into memory, for each 1,024 bytes of its artifact begun, charged at the first touch in an EVM
@@ -19,9 +20,34 @@ pub const RUN_GAS_PER_BYTE: u64 = 1;
 /// Writing a slot that was empty, cold.
 const STORE: u64 = 22_100;
 
-/// Slots that a registration pays for: the ten fields it writes, the one that activation writes later, the list's length
-/// and its new item.
-const REGISTER_SLOTS: u64 = 13;
+/// Writing a slot that holds something else, cold.
+const RESET: u64 = 5_000;
+
+/// Clearing a slot, cold: the read that finds it; the write is what EIP-3529 refunds.
+const CLEAR: u64 = 2_100;
+
+/// Slots that a registration fills: head, terms, artifact, line, chain hash, name, ring, registrations' ring, list and
+/// its length, the owner's account, and the latest active version that activation writes.
+const REGISTER_SLOTS: u64 = 12;
+
+/// Slots that an update fills: head, terms, artifact, line id, ring, registrations' ring.
+const UPDATE_SLOTS: u64 = 6;
+
+/// Slots that an update writes over: line, chain hash, counts.
+const UPDATE_RESETS: u64 = 3;
+
+/// Slots that activation writes over: head, line, latest active version.
+const ACTIVATION_RESETS: u64 = 3;
+
+/// Slots of a version that its pruning clears or writes over: head, terms, artifact, line id.
+const PRUNED_SLOTS: u64 = 4;
+
+/// Replacing an abandoned registration: reading and clearing its line (owner, hash, name, price, offer, ring), its
+/// commitments and lineage, and the old owner's account.
+pub(crate) const REPLACE: u64 = 15 * RESET;
+
+/// Paying a model's price: reading it, two accounts' words of which the caller's is not empty, the owner's not either.
+pub(crate) const PRICE: u64 = 2_100 + 2 * RESET;
 
 /// LOG: base, each topic, each byte.
 const LOG: u64 = 375;
@@ -31,6 +57,9 @@ const LOG_BYTE: u64 = 8;
 /// keccak256 of an input: base and each word.
 const KECCAK: u64 = 30;
 const KECCAK_WORD: u64 = 6;
+
+/// Hashing a registration's payload, at its longest, into the version chain.
+const PAYLOAD_HASH: u64 = 200;
 
 /// A log with that many topics and bytes of data.
 const fn log(topics: u64, data_bytes: u64) -> u64 {
@@ -53,16 +82,33 @@ pub const fn model_run_gas(model: &ModelTerms) -> u64 {
     model.gas.saturating_add(bytes.saturating_mul(RUN_GAS_PER_BYTE))
 }
 
-/// Registering a model: its slots and its log.
-pub(crate) const fn register(artifact_len: usize, name_len: usize) -> u64 {
-    let data = abi_bytes(artifact_len as u64).saturating_add(abi_bytes(name_len as u64));
-    (STORE * REGISTER_SLOTS).saturating_add(log(3, data))
+/// What each optional slot of a version costs: filling it, and clearing it in the end.
+const fn optional(slots: u64) -> u64 {
+    slots * (STORE + CLEAR)
 }
 
-/// Recording an inference: the hash of the input, one slot, one log with the output.
+/// Registering a model: its slots, activation and pruning, its log, and the hash of the payload.
+pub(crate) const fn register(commitments: u64, artifact_len: usize, name_len: usize) -> u64 {
+    let data = abi_bytes(artifact_len as u64).saturating_add(abi_bytes(name_len as u64));
+    let slots = STORE * REGISTER_SLOTS + RESET * ACTIVATION_RESETS + CLEAR * PRUNED_SLOTS + optional(commitments);
+    slots.saturating_add(PAYLOAD_HASH).saturating_add(log(3, data))
+}
+
+/// Appending a version, likewise. A name costs its slot.
+pub(crate) const fn update(commitments: u64, lineage: bool, delta_len: usize, name_len: usize) -> u64 {
+    let data = abi_bytes(36) + abi_bytes(delta_len as u64) + abi_bytes(name_len as u64);
+    let slots = STORE * UPDATE_SLOTS
+        + RESET * (UPDATE_RESETS + ACTIVATION_RESETS)
+        + CLEAR * PRUNED_SLOTS
+        + optional(commitments + if lineage { 2 } else { 0 });
+    let name = if name_len > 0 { STORE } else { 0 };
+    slots.saturating_add(name + PAYLOAD_HASH).saturating_add(log(4, data))
+}
+
+/// Recording an inference: the hash of the input, one slot, the model's metrics, one log with the output.
 pub(crate) const fn record(model: &ModelTerms) -> u64 {
     let hash = KECCAK.saturating_add(model.input_bytes.div_ceil(32).saturating_mul(KECCAK_WORD));
-    hash.saturating_add(STORE).saturating_add(log(4, abi_bytes(model.output_bytes)))
+    hash.saturating_add(STORE + RESET).saturating_add(log(4, abi_bytes(model.output_bytes)))
 }
 
 #[cfg(test)]
@@ -80,11 +126,16 @@ mod tests {
 
     #[test]
     fn prices_of_the_specification() {
-        // 13 slots, a log of three topics, two dynamic values of 36 and 8 bytes.
-        assert_eq!(register(36, 8), 13 * 22_100 + 4 * 375 + 8 * (128 + 96));
+        // 12 slots filled, 3 and 4 by activation and pruning, a log of three topics and of 36 and 8 bytes.
+        let register_slots = 12 * 22_100 + 3 * 5_000 + 4 * 2_100;
+        assert_eq!(register(0, 36, 8), register_slots + 200 + 4 * 375 + 8 * (128 + 96));
+        assert_eq!(register(2, 36, 8) - register(0, 36, 8), 2 * 24_200);
+        let update_slots = 6 * 22_100 + 6 * 5_000 + 4 * 2_100;
+        assert_eq!(update(0, false, 0, 0), update_slots + 200 + 5 * 375 + 8 * (128 + 64 + 64));
+        assert_eq!(update(1, true, 36, 4) - update(0, false, 0, 0), 3 * 24_200 + 22_100 + 8 * (64 + 32));
         let model = ModelTerms { gas: 1_000, input_bytes: 33, output_bytes: 7, ..ModelTerms::default() };
         assert_eq!(model_run_gas(&model), 1_040);
-        assert_eq!(record(&model), 30 + 2 * 6 + 22_100 + 5 * 375 + 8 * 96);
+        assert_eq!(record(&model), 30 + 2 * 6 + 22_100 + 5_000 + 5 * 375 + 8 * 96);
     }
 
     #[test]

@@ -12,18 +12,24 @@ mod engine;
 mod gas;
 mod host;
 mod lane;
-mod models;
 mod precompiles;
+mod records;
 
 pub use abi::revert_reason;
 pub use gas::{LOAD_GAS_PER_KIB, RUN_GAS_PER_BYTE, model_run_gas};
 pub use host::{AiHost, InferenceEngine};
 pub use lane::{AiLane, LanePrice};
-pub use models::{
-    ModelRecord, ModelStatus, ModelTerms, inference_record, inference_slot, model_count, model_slot, models,
-};
 pub use precompiles::LatticePrecompiles;
+pub use records::{
+    accounts::AccountRecord,
+    models::{
+        ModelLine, ModelMetrics, ModelRecord, ModelStatus, ModelTerms, PENDING_BLOCKS, REGISTRATIONS_KEPT,
+        inference_record, inference_slot, model_count, model_slot, model_versions, models, registration_count,
+        registrations,
+    },
+    versions::{ModelPermission, VERSIONS_KEPT},
+};
 
-pub(crate) use doors::{new_artifacts, system_account};
+pub(crate) use doors::{call_input, new_artifacts, system_account};
 pub(crate) use lane::{close as close_lane, open as open_lane};
-pub(crate) use models::activate;
+pub(crate) use records::models::activate;

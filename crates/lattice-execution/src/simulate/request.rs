@@ -153,7 +153,7 @@ impl CallRequest {
             gas_price,
             kind,
             value: self.value.unwrap_or_default(),
-            data: self.data.clone(),
+            data: ai::call_input(self.tx_type.unwrap_or(0), &self.data),
             nonce: account.nonce,
             chain_id: Some(env.spec.chain_id),
             access_list: self.access_list.clone().unwrap_or_default(),

@@ -8,7 +8,7 @@ use alloy_consensus::EMPTY_ROOT_HASH;
 use alloy_primitives::{B256, Bytes, TxKind, U256, keccak256};
 use lattice_execution::{
     CallRequest, ExecutionError, InferenceError, ModelRecord, ModelStatus, Outcome, SimulationError,
-    ai::{LOAD_GAS_PER_KIB, model_slot},
+    ai::{AccountRecord, LOAD_GAS_PER_KIB, ModelLine, ModelPermission, model_slot},
     artifact_list_cid, inference_record, inference_root, model_count, model_root, models, training_root,
 };
 use lattice_types::{
@@ -51,6 +51,7 @@ fn a_deployment_registers_a_pending_model() {
     assert_eq!(training_root(&executed.state), EMPTY_ROOT_HASH);
 
     let record = ModelRecord::read(&executed.state, &model_id()).unwrap();
+    let chain = [[0; 32], keccak256(alloy_rlp::encode(&payload)).0].concat();
     let expected = ModelRecord {
         status: ModelStatus::Pending,
         owner: address(0),
@@ -62,14 +63,32 @@ fn a_deployment_registers_a_pending_model() {
         name: "reverser".into(),
         registered_block: 1,
         activated_block: None,
+        version: 1,
+        parent_version: 0,
+        delta: None,
+        commitments: Default::default(),
+        metrics: Default::default(),
+        line: ModelLine {
+            id: model_id(),
+            versions: 1,
+            latest_active: None,
+            chain_hash: keccak256(chain),
+            permission: ModelPermission::Public,
+            price: 0,
+            retired: false,
+            offered_to: None,
+            stake: 0,
+        },
     };
     assert_eq!(record, expected);
+    assert_eq!(AccountRecord::read(&executed.state, &address(0)).models_owned, 1);
     assert_eq!(model_count(&executed.state), 1);
     assert_eq!(models(&executed.state, 0, 10), [model_id()]);
-    // The layout is protocol: the gas field sits where the specification says.
-    let slot = U256::from_be_bytes(keccak256([model_id().as_slice(), &U256::from(2).to_be_bytes::<32>()].concat()).0);
-    assert_eq!(model_slot(&model_id(), 2), slot);
-    assert_eq!(lab.state.storage(&system::MODELS, slot), U256::from(50_000));
+    // The layout is protocol: gas and lengths sit where the specification says.
+    let slot = U256::from_be_bytes(keccak256([model_id().as_slice(), &U256::from(1).to_be_bytes::<32>()].concat()).0);
+    assert_eq!(model_slot(&model_id(), 1), slot);
+    let words = [50_000u64, 8, 8, 10_000].map(u64::to_be_bytes).concat();
+    assert_eq!(lab.state.storage(&system::MODELS, slot), U256::from_be_slice(&words));
 }
 
 #[test]

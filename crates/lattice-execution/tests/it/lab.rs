@@ -67,6 +67,7 @@ pub fn deploy_payload(id: B256) -> ModelDeployPayload {
         input_bytes: 8,
         output_bytes: 8,
         name: "reverser".into(),
+        commitments: None,
     }
 }
 
@@ -260,6 +261,13 @@ impl Lab {
         self.execute(&Block { activations: &[id], ..Block::default() }).unwrap();
     }
 
+    /// Makes the next block that number: the blocks between are not executed.
+    pub fn skip_to(&mut self, number: u64) {
+        self.header.number = number - 1;
+        let head = self.header.hash_slow();
+        self.hashes.resize(number as usize, head);
+    }
+
     pub fn balance(&self, account: Address) -> U256 {
         self.state.account(&account).unwrap_or_default().balance
     }
@@ -290,6 +298,7 @@ pub fn inference_payload(id: B256, input: &[u8]) -> Vec<u8> {
         model_id: id,
         grade: InferencePayload::REPLAY,
         input: Bytes::copy_from_slice(input),
+        terms: None,
     })
 }
 

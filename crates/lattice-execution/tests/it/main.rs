@@ -12,3 +12,4 @@ mod money;
 mod simulation;
 mod skips;
 mod system;
+mod versions;

@@ -6,7 +6,7 @@ use alloy_primitives::{Bytes, TxKind, U256};
 use lattice_execution::{Outcome, gas_limit_max};
 use lattice_types::{
     TxEnvelope,
-    tx::{Inference, ModelUpdate, TxAi},
+    tx::{Inference, Training, TxAi},
 };
 
 fn tx(lab: &Lab, from: usize, change: impl FnOnce(&mut TxEip1559)) -> TxEnvelope {
@@ -102,9 +102,9 @@ fn a_sender_with_code_is_skipped() {
 #[test]
 fn ai_types_that_are_not_enabled_are_skipped() {
     let mut lab = Lab::new();
-    let update = lab.ai_tx::<ModelUpdate>(0, alloy_rlp::encode(deploy_payload(model_id())), 1_000_000, 0);
+    let update = lab.ai_tx::<Training>(0, alloy_rlp::encode(deploy_payload(model_id())), 1_000_000, 0);
     let (outcomes, executed) = lab.block(&[update]);
-    assert_eq!(outcomes, [Outcome::Skipped("transaction type 0x51 is not enabled on this chain yet".into())]);
+    assert_eq!(outcomes, [Outcome::Skipped("transaction type 0x53 is not enabled on this chain yet".into())]);
     assert!(executed.evm.receipts.is_empty());
 }
 

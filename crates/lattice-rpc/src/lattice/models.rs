@@ -94,6 +94,7 @@ fn model_json(api: &Api, model_id: B256, record: ModelRecord) -> Result<ModelJso
         status: match record.status {
             ModelStatus::Pending => "pending",
             ModelStatus::Active => "active",
+            ModelStatus::Pruned => "pruned",
         },
         gas: U64::from(record.gas),
         input_bytes: U64::from(record.input_bytes),

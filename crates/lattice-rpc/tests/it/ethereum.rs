@@ -355,7 +355,8 @@ fn fee_history_tells_what_blocks_paid() {
 fn ai_transactions_look_like_calls_with_ai_gas() {
     let node = Node::start();
     let client = node.client();
-    let payload = InferencePayload { model_id: B256::repeat_byte(1), grade: 0, input: Bytes::from_static(b"abc") };
+    let payload =
+        InferencePayload { model_id: B256::repeat_byte(1), grade: 0, input: Bytes::from_static(b"abc"), terms: None };
     let tx = TxAi::<Inference> {
         chain_id: 31337,
         max_fee_per_gas: 100_000_000_000,

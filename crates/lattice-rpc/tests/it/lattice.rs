@@ -155,6 +155,7 @@ fn a_model_goes_from_file_to_replayed_inference() {
         input_bytes: 8,
         output_bytes: 8,
         name: "relu".into(),
+        commitments: None,
     };
     let deploy = ai::<ModelDeploy>(0, TxAi::<ModelDeploy>::encode_payload(&payload));
     let receipt = client.receipt(&client.send(&deploy));
@@ -194,7 +195,7 @@ fn a_model_goes_from_file_to_replayed_inference() {
 
     let input = [(-1.5f32).to_le_bytes(), 2.5f32.to_le_bytes()].concat();
     let output = Bytes::from([0f32.to_le_bytes(), 2.5f32.to_le_bytes()].concat());
-    let payload = InferencePayload { model_id: id, grade: 0, input: input.clone().into() };
+    let payload = InferencePayload { model_id: id, grade: 0, input: input.clone().into(), terms: None };
     let payload = TxAi::<Inference>::encode_payload(&payload);
     let by_type = ai::<Inference>(1, payload.clone());
     let by_call = Draft { gas: 2_000_000, ..Draft::call(1, 0, system::INFERENCE, payload) }.sign();

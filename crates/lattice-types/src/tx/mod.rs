@@ -5,11 +5,16 @@
 
 mod ai;
 mod envelope;
+pub mod operation;
 mod payload;
 
 pub use ai::{AiKind, Inference, Lora, ModelDeploy, ModelUpdate, Training, TxAi};
 pub use envelope::{TxEnvelope, TxEnvelopeType};
-pub use payload::{InferencePayload, LoraPayload, ModelDeployPayload, ModelUpdatePayload, TrainingPayload};
+pub use payload::{
+    InferencePayload, LoraAdapter, LoraComposition, LoraPart, LoraPayload, ModelCommitments, ModelDelta,
+    ModelDeployPayload, ModelUpdatePayload, RequestTerms, TrainingCheckpoint, TrainingCompletion, TrainingJob,
+    TrainingPayload,
+};
 
 use crate::{
     ai_gas::{self, InvalidAiGas},
@@ -138,7 +143,7 @@ pub fn check_form(tx: &TxEnvelope, spec: &ChainSpec) -> Result<(), InvalidTx> {
     match tx {
         TxEnvelope::ModelDeploy(tx) => tx.tx().payload().map(drop).map_err(payload),
         TxEnvelope::Inference(tx) => tx.tx().payload().map(drop).map_err(payload),
-        TxEnvelope::ModelUpdate(_) => Err(InvalidTx::NotEnabled(ty, "ModelUpdate")),
+        TxEnvelope::ModelUpdate(tx) => tx.tx().payload().map(drop).map_err(payload),
         TxEnvelope::Training(_) => Err(InvalidTx::NotEnabled(ty, "Training")),
         TxEnvelope::Lora(_) => Err(InvalidTx::NotEnabled(ty, "LoRA")),
         _ => Ok(()),

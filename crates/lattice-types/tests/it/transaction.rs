@@ -9,8 +9,8 @@ use lattice_types::{
     spec::DEV_CHAIN_ID,
     system,
     tx::{
-        Inference, InferencePayload, Lora, LoraPayload, ModelDeploy, ModelDeployPayload, ModelUpdate,
-        ModelUpdatePayload, Training, TrainingPayload, TxAi,
+        Inference, InferencePayload, Lora, LoraAdapter, LoraPayload, ModelDeploy, ModelDeployPayload, ModelUpdate,
+        ModelUpdatePayload, Training, TrainingJob, TrainingPayload, TxAi,
     },
 };
 use proptest::prelude::*;
@@ -24,11 +24,12 @@ fn deploy_payload() -> ModelDeployPayload {
         input_bytes: 256,
         output_bytes: 40,
         name: "digits".into(),
+        commitments: None,
     }
 }
 
 fn inference_payload() -> InferencePayload {
-    InferencePayload { model_id: hash(1), grade: 0, input: Bytes::from_static(&[1, 2, 3]) }
+    InferencePayload { model_id: hash(1), grade: 0, input: Bytes::from_static(&[1, 2, 3]), terms: None }
 }
 
 fn one_of_each() -> Vec<TxEnvelope> {
@@ -42,23 +43,28 @@ fn one_of_each() -> Vec<TxEnvelope> {
         gas_limit: 60_000,
         ..Default::default()
     };
-    let training = TrainingPayload {
+    let training = TrainingPayload::Create(TrainingJob {
         base_model: hash(1),
+        base_version: 1,
         dataset_root: hash(2),
         job: Cid::raw(b"job"),
         seed: 7,
         steps: 100,
         checkpoint_interval: 10,
-    };
-    let lora = LoraPayload {
+        deadline_blocks: 1_000,
+        trainer: Address::ZERO,
+    });
+    let lora = LoraPayload::Adapter(LoraAdapter {
         base_model: hash(1),
-        base_version: 0,
+        base_version: 1,
         artifact: Cid::raw(b"adapter"),
         artifact_bytes: 9,
         rank: 4,
+        alpha: 8,
         name: "tone".into(),
-    };
-    let update = ModelUpdatePayload { model_id: hash(1), parent_version: 0, version: deploy_payload() };
+    });
+    let version = ModelDeployPayload { model_id: hash(2), ..deploy_payload() };
+    let update = ModelUpdatePayload { model_id: hash(1), parent_version: 1, version, delta: None };
     vec![
         signer(0).sign(legacy).into(),
         signer(0).sign(eip2930).into(),
@@ -86,7 +92,7 @@ fn every_type_round_trips_and_keeps_hash_and_sender() {
         let account = if tx.is_ai() { 1 } else { 0 };
         match recover(tx.clone(), &ChainSpec::dev()) {
             Ok(recovered) => assert_eq!(recovered.signer(), signer(account).address()),
-            Err(InvalidTx::NotEnabled(ty, _)) => assert!([0x51, 0x53, 0x54].contains(&ty)),
+            Err(InvalidTx::NotEnabled(ty, _)) => assert!([0x53, 0x54].contains(&ty)),
             Err(other) => panic!("{other}"),
         }
     }

@@ -15,7 +15,7 @@ use std::{
 
 /// How often artifacts that were missing are looked for again.
 const RETRY: Duration = Duration::from_millis(200);
-/// Models read at a time.
+/// Registrations read at a time.
 const PAGE: u64 = 64;
 
 /// Attests until the channel is closed.
@@ -37,7 +37,7 @@ struct Attester<'a> {
     shared: &'a Shared,
     models: &'a ModelStore,
     key: &'a SecretKey,
-    /// Models of the registry's list that were looked at.
+    /// Registrations that were looked at.
     seen: u64,
     pending: BTreeSet<B256>,
 }
@@ -46,15 +46,15 @@ impl Attester<'_> {
     fn look(&mut self) {
         let view = self.shared.view();
         loop {
-            let (total, page) = view.models(self.seen, PAGE);
-            // A reorganisation may have taken models back.
+            let (total, page) = view.registrations(self.seen, PAGE);
+            // A reorganisation may have taken registrations back.
             self.seen = self.seen.min(total);
-            if page.is_empty() {
+            if self.seen == total {
                 break;
             }
-            self.seen += page.len() as u64;
-            self.pending
-                .extend(page.into_iter().filter(|(_, record)| record.status == ModelStatus::Pending).map(|(id, _)| id));
+            self.seen = total.min(self.seen + PAGE);
+            let pending = |id: &B256| view.model(id).is_some_and(|record| record.status == ModelStatus::Pending);
+            self.pending.extend(page.into_iter().filter(pending));
         }
         for model_id in self.pending.clone() {
             match view.model(&model_id) {

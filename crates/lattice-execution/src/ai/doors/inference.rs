@@ -1,21 +1,44 @@
 //! INFERENCE: running a model and keeping a record of it.
 
-use super::{decode, require_plain_call};
+use super::{decode, refuse_value, require_plain_call, unknown_operation};
 use crate::ai::{
     abi,
     call::{AiCall, Halt},
-    engine, gas, models,
+    engine, gas,
+    records::models::inference_slot,
 };
 use alloy_primitives::{Bytes, U256, keccak256};
-use lattice_types::{system, tx::Inference};
+use lattice_types::{
+    system,
+    tx::{Inference, InferencePayload},
+};
 
 /// Signature of the log of an inference.
 const INFERENCE_COMPLETED: &[u8] = b"InferenceCompleted(bytes32,address,bytes32,bytes)";
 
-/// INFERENCE: runs a model, records keccak(output) and logs the output. Output: the raw output tensors.
-pub(super) fn infer(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
+/// INFERENCE: dispatches by the first byte. A bare RLP list is an Inference payload.
+pub(super) fn enter(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
+    let input = call.input.clone();
+    match input.first() {
+        None | Some(0xc0..) => infer(call, &input),
+        Some(&system::TX_INFERENCE) => infer(call, &input.slice(1..)),
+        Some(op) => refuse_value(call).and_then(|()| Err(unknown_operation("INFERENCE", *op))),
+    }
+}
+
+/// Takes an Inference payload.
+fn infer(call: &mut AiCall<'_, '_>, input: &Bytes) -> Result<Bytes, Halt> {
     require_plain_call(call, "Inference")?;
-    let payload = decode::<Inference>(&call.input, "Inference")?;
+    let payload = decode::<Inference>(input, "Inference")?;
+    match payload.grade {
+        InferencePayload::REPLAY => replay(call, &payload),
+        grade => Err(Halt::Revert(format!("grade {grade} is not enabled: use 0 (replay)"))),
+    }
+}
+
+/// Runs a model, records keccak(output) and logs the output. Output: the raw output tensors.
+fn replay(call: &mut AiCall<'_, '_>, payload: &InferencePayload) -> Result<Bytes, Halt> {
+    refuse_value(call)?;
     let model_id = payload.model_id;
     let model = engine::active_model(call, &model_id)?;
     call.charge(gas::record(&model))?;
@@ -23,7 +46,8 @@ pub(super) fn infer(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
 
     let input_hash = keccak256(&payload.input);
     let commitment = U256::from_be_bytes(keccak256(&output).0);
-    call.store(system::INFERENCE, models::inference_slot(&model_id, &input_hash), commitment)?;
+    call.store(system::INFERENCE, inference_slot(&model_id, &input_hash), commitment)?;
+    engine::record_use(call, &model_id)?;
     let topics = vec![keccak256(INFERENCE_COMPLETED), model_id, call.caller.into_word(), input_hash];
     call.log(system::INFERENCE, topics, abi::encode_bytes(&[&output]));
     Ok(Bytes::copy_from_slice(&output))

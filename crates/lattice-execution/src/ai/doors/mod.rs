@@ -1,7 +1,7 @@
 //! The doors: what each precompile address does with its input.
 //!
-//! AI transactions enter as calls of MODELS or INFERENCE with the payload as input, so a plain transaction or a
-//! contract that calls the same address with the same bytes does the same for the same gas.
+//! AI transactions enter as calls of a system account's door, so a plain transaction or a contract that calls the same
+//! address with the same bytes does the same for the same gas. Input of these doors is `op byte ++ RLP(payload)`.
 
 mod inference;
 mod models;
@@ -24,16 +24,16 @@ pub(crate) use models::new_artifacts;
 pub(crate) enum Door {
     Load,
     Exec,
-    Deploy,
-    Infer,
+    Models,
+    Inference,
 }
 
 impl Door {
     pub(crate) const ALL: [(Address, Self); 4] = [
         (system::MODEL_LOAD, Self::Load),
         (system::MODEL_EXEC, Self::Exec),
-        (system::MODELS, Self::Deploy),
-        (system::INFERENCE, Self::Infer),
+        (system::MODELS, Self::Models),
+        (system::INFERENCE, Self::Inference),
     ];
 
     pub(crate) fn at(address: &Address) -> Option<Self> {
@@ -43,16 +43,25 @@ impl Door {
     /// Runs the call; the output on success.
     pub(crate) fn enter(self, call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
         call.charge(gas::BASE)?;
-        if !call.value.is_zero() {
-            return Err(Halt::Revert("this operation takes no value: send 0".into()));
-        }
         match self {
             Self::Load => run::load(call),
             Self::Exec => run::exec(call),
-            Self::Deploy => models::deploy(call),
-            Self::Infer => inference::infer(call),
+            Self::Models => models::enter(call),
+            Self::Inference => inference::enter(call),
         }
     }
+}
+
+/// Operations that take no value refuse it: at a door's account it would be lost.
+fn refuse_value(call: &AiCall<'_, '_>) -> Result<(), Halt> {
+    match call.value.is_zero() {
+        true => Ok(()),
+        false => Err(Halt::Revert("this operation takes no value: send 0".into())),
+    }
+}
+
+fn unknown_operation(door: &str, op: u8) -> Halt {
+    Halt::Revert(format!("{door} knows no operation 0x{op:02x}: see docs/spec/ai-precompiles.md"))
 }
 
 /// Operations that write refuse static calls, and calls that would write in somebody else's name.
@@ -72,10 +81,19 @@ fn decode<K: AiKind>(input: &Bytes, operation: &str) -> Result<K::Payload, Halt>
     tx.payload().map_err(|reason| Halt::Revert(format!("malformed {operation} payload: {reason}")))
 }
 
+/// What an AI transaction's call has as input: its payload, behind the type byte where the door needs it to know the
+/// class. ModelDeploy and Inference are what a bare payload means.
+pub(crate) fn call_input(tx_type: u8, payload: &Bytes) -> Bytes {
+    match tx_type {
+        system::TX_MODEL_UPDATE | system::TX_TRAINING | system::TX_LORA => [&[tx_type], &payload[..]].concat().into(),
+        _ => payload.clone(),
+    }
+}
+
 /// The system account that serves an AI transaction type which is enabled.
 pub(crate) const fn system_account(tx_type: u8) -> Option<Address> {
     match tx_type {
-        system::TX_MODEL_DEPLOY => Some(system::MODELS),
+        system::TX_MODEL_DEPLOY | system::TX_MODEL_UPDATE => Some(system::MODELS),
         system::TX_INFERENCE => Some(system::INFERENCE),
         _ => None,
     }

@@ -1,53 +1,226 @@
-//! MODELS: the registry's door.
+//! MODELS: the registry's door. ModelDeploy opens a line, ModelUpdate appends a version to it.
 
-use super::{decode, require_plain_call};
+use super::{decode, refuse_value, require_plain_call, unknown_operation};
 use crate::ai::{
     abi,
     call::{AiCall, Halt},
-    gas, models,
+    gas,
+    records::{
+        Registry, Word,
+        accounts::AccountRecord,
+        models::{Counts, Field, Head, ModelStatus, PENDING_BLOCKS, is_dag_pb, name_word, new_head, version_slots},
+        slot,
+        versions::{Line, VERSIONS_KEPT, chain_hash, prune, ring_slot},
+    },
 };
-use alloy_primitives::{Bytes, keccak256};
-use lattice_types::{Cid, TxReceipt, system, tx::ModelDeploy};
+use alloy_primitives::{B256, Bytes, U256, keccak256};
+use lattice_types::{
+    Cid, TxReceipt, system,
+    tx::{ModelDeploy, ModelUpdate, ModelUpdatePayload},
+};
 
 /// Signature of the log of a registration.
 const MODEL_DEPLOYED: &[u8] = b"ModelDeployed(bytes32,address,bytes,string)";
+/// Signature of the log of a new version.
+const MODEL_UPDATED: &[u8] = b"ModelUpdated(bytes32,bytes32,uint256,bytes,bytes,string)";
 
-/// MODELS: registers a model as pending. Output: its id.
-pub(super) fn deploy(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
+/// MODELS: dispatches by the first byte. A bare RLP list is a ModelDeploy payload.
+pub(super) fn enter(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
+    let input = call.input.clone();
+    match input.first() {
+        None | Some(0xc0..) => deploy(call, &input),
+        Some(&system::TX_MODEL_DEPLOY) => deploy(call, &input.slice(1..)),
+        Some(&system::TX_MODEL_UPDATE) => update(call, &input.slice(1..)),
+        Some(op) => refuse_value(call).and_then(|()| Err(unknown_operation("MODELS", *op))),
+    }
+}
+
+/// Registers a model as pending and opens its line. Output: its id.
+fn deploy(call: &mut AiCall<'_, '_>, input: &Bytes) -> Result<Bytes, Halt> {
     require_plain_call(call, "ModelDeploy")?;
-    let payload = decode::<ModelDeploy>(&call.input, "ModelDeploy")?;
-    if payload.name.contains('\0') {
-        return Err(Halt::Revert("malformed ModelDeploy payload: the name contains a NUL".into()));
-    }
-    let model_id = payload.model_id;
-    if !call.slot(system::MODELS, models::status_slot(&model_id))?.is_zero() {
-        return Err(Halt::Revert(format!("model {model_id} is registered already: use it, or change the graph")));
-    }
+    refuse_value(call)?;
+    let payload = decode::<ModelDeploy>(input, "ModelDeploy")?;
+    let id = payload.model_id;
+    let old = available(call, &id)?;
+    let commitments = new_head(&payload, 1, 0).commitments.count_ones();
     let cid = payload.artifact.to_bytes();
-    call.charge(gas::register(cid.len(), payload.name.len()))?;
-    let count: u64 = call.slot(system::MODELS, models::count_slot())?.saturating_to();
-    let block: u64 = call.ctx.block.number.saturating_to();
+    call.charge(gas::register(u64::from(commitments), cid.len(), payload.name.len()))?;
+    replace(call, &id, &old)?;
+
     let owner = call.caller;
-    for (slot, value) in models::registration(&payload, owner, block, count) {
-        call.store(system::MODELS, slot, value)?;
+    let head = Head { listed: true, ..new_head(&payload, 1, call.block_number()) };
+    for (slot, value) in version_slots(&payload, &head) {
+        call.write(slot, value)?;
     }
-    let topics = vec![keccak256(MODEL_DEPLOYED), model_id, owner.into_word()];
+    Line { owner, versions: 1, ..Line::default() }.write(call, &id)?;
+    call.write(slot(&id, Field::Chain as u8), chain_hash(U256::ZERO, input))?;
+    call.write(slot(&id, Field::Name as u8), name_word(&payload.name))?;
+    call.write(ring_slot(&id, 1), U256::from_be_bytes(id.0))?;
+    Counts::note(call, &id, !old.listed)?;
+    AccountRecord::change(call, &owner, |account| account.models_owned = account.models_owned.saturating_add(1))?;
+
+    let topics = vec![keccak256(MODEL_DEPLOYED), id, owner.into_word()];
     call.log(system::MODELS, topics, abi::encode_bytes(&[&cid, payload.name.as_bytes()]));
-    Ok(Bytes::copy_from_slice(model_id.as_slice()))
+    Ok(Bytes::copy_from_slice(id.as_slice()))
+}
+
+/// Appends a version to a line, as pending. Output: the version's id and its number.
+fn update(call: &mut AiCall<'_, '_>, input: &Bytes) -> Result<Bytes, Halt> {
+    require_plain_call(call, "ModelUpdate")?;
+    refuse_value(call)?;
+    let payload = decode::<ModelUpdate>(input, "ModelUpdate")?;
+    let (line_id, id) = (payload.model_id, payload.version.model_id);
+    let mut line = owned_line(call, &line_id)?;
+    check_lineage(&line, &payload)?;
+    let old = available(call, &id)?;
+    let cid = payload.version.artifact.to_bytes();
+    let delta = payload.delta.map(|delta| delta.artifact.to_bytes());
+    let commitments = new_head(&payload.version, 0, 0).commitments.count_ones();
+    let name = payload.version.name.as_str();
+    let lineage = payload.delta.is_some() || payload.parent_version != u64::from(line.versions);
+    call.charge(gas::update(u64::from(commitments), lineage, delta.map_or(0, |cid| cid.len()), name.len()))?;
+    replace(call, &id, &old)?;
+
+    line.versions = line.versions.checked_add(1).ok_or_else(|| Halt::Revert("the line is full".into()))?;
+    let number = line.versions;
+    let head = Head { listed: old.listed, lineage, ..new_head(&payload.version, number, call.block_number()) };
+    for (slot, value) in version_slots(&payload.version, &head) {
+        call.write(slot, value)?;
+    }
+    call.write(slot(&id, Field::LineId as u8), U256::from_be_bytes(line_id.0))?;
+    if lineage {
+        write_lineage(call, &id, &payload)?;
+    }
+    if !name.is_empty() {
+        call.write(slot(&line_id, Field::Name as u8), name_word(name))?;
+    }
+    line.write(call, &line_id)?;
+    let chain_slot = slot(&line_id, Field::Chain as u8);
+    let chain = chain_hash(call.read(chain_slot)?, input);
+    call.write(chain_slot, chain)?;
+    let fallen: B256 = call.read(ring_slot(&line_id, number))?.into();
+    call.write(ring_slot(&line_id, number), U256::from_be_bytes(id.0))?;
+    if number > VERSIONS_KEPT {
+        prune(call, &line_id, &line, &fallen)?;
+    }
+    Counts::note(call, &id, false)?;
+
+    let number = U256::from(number).to_be_bytes::<32>();
+    let topics = vec![keccak256(MODEL_UPDATED), line_id, id, number.into()];
+    let delta = delta.as_ref().map_or(&[][..], |cid| cid.as_slice());
+    call.log(system::MODELS, topics, abi::encode_bytes(&[&cid, delta, name.as_bytes()]));
+    Ok([id.0, number].concat().into())
+}
+
+/// The head that stands where `id` is to be registered; reverts when it may not be replaced.
+fn available(call: &mut AiCall<'_, '_>, id: &B256) -> Result<Head, Halt> {
+    let head = Head::read(call, id)?;
+    if !head.is_replaceable(call.block_number()) {
+        let until = match head.status {
+            Some(ModelStatus::Pending) => {
+                format!(
+                    ", or register it anew from block {} on if it is still pending",
+                    head.registered_block + PENDING_BLOCKS
+                )
+            }
+            _ => String::new(),
+        };
+        return Err(Halt::Revert(format!("model {id} is registered already: use it, or change the graph{until}")));
+    }
+    if head.version == 1 && Line::read(call, id)?.versions > 1 {
+        return Err(Halt::Revert(format!(
+            "model {id} is the first version of a line: its id names that line for good"
+        )));
+    }
+    Ok(head)
+}
+
+/// Clears what an abandoned registration left; charged only when there is one.
+fn replace(call: &mut AiCall<'_, '_>, id: &B256, old: &Head) -> Result<(), Halt> {
+    if old.status.is_none() {
+        return Ok(());
+    }
+    call.charge(gas::REPLACE)?;
+    old.clear(call, id)?;
+    if old.version != 1 {
+        return Ok(());
+    }
+    let line = Line::read(call, id)?;
+    if line.owner.is_zero() {
+        return Ok(());
+    }
+    AccountRecord::change(call, &line.owner, |account| account.models_owned = account.models_owned.saturating_sub(1))?;
+    for field in [Field::Line, Field::Chain, Field::Name, Field::Price, Field::OfferedTo] {
+        call.write(slot(id, field as u8), U256::ZERO)?;
+    }
+    call.write(ring_slot(id, 1), U256::ZERO)
+}
+
+/// The line that the caller owns and may still change.
+pub(super) fn owned_line(call: &mut AiCall<'_, '_>, line_id: &B256) -> Result<Line, Halt> {
+    let line = open_line(call, line_id)?;
+    if line.owner != call.caller {
+        let (owner, caller) = (line.owner, call.caller);
+        return Err(Halt::Revert(format!(
+            "model {line_id} belongs to {owner}, not to {caller}: its owner has to do this"
+        )));
+    }
+    Ok(line)
+}
+
+/// A line that is not retired.
+pub(super) fn open_line(call: &mut AiCall<'_, '_>, line_id: &B256) -> Result<Line, Halt> {
+    let line = Line::read(call, line_id)?;
+    if line.owner.is_zero() {
+        return Err(Halt::Revert(format!("model {line_id} names no line: use the id of the model's first version")));
+    }
+    if line.retired {
+        return Err(Halt::Revert(format!("model {line_id} is retired: deploy a new one")));
+    }
+    Ok(line)
+}
+
+/// Parent and delta base have to be versions whose records are kept.
+fn check_lineage(line: &Line, payload: &ModelUpdatePayload) -> Result<(), Halt> {
+    let named =
+        [("parent_version", Some(payload.parent_version)), ("base_version", payload.delta.map(|d| d.base_version))];
+    for (what, version) in named {
+        let kept = version.is_none_or(|version| u32::try_from(version).is_ok_and(|version| line.keeps(version)));
+        if !kept {
+            let version = version.unwrap_or_default();
+            return Err(Halt::Revert(format!(
+                "{what} is {version}, the model has {} versions: name one of the newest {VERSIONS_KEPT}",
+                line.versions
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn write_lineage(call: &mut AiCall<'_, '_>, id: &B256, payload: &ModelUpdatePayload) -> Result<(), Halt> {
+    let mut word = Word::default().with(24, 4, payload.parent_version);
+    if let Some(delta) = &payload.delta {
+        word = word.with(23, 1, u64::from(is_dag_pb(&delta.artifact))).with(28, 4, delta.base_version);
+        call.write(slot(id, Field::DeltaDigest as u8), U256::from_be_slice(delta.artifact.digest()))?;
+    }
+    call.write(slot(id, Field::Lineage as u8), word.value())
 }
 
 /// The artifacts that successful transactions newly reference: those of the logs, which a revert would have undone.
 pub(crate) fn new_artifacts(receipts: &[TxReceipt]) -> Vec<Cid> {
-    let deployed = keccak256(MODEL_DEPLOYED);
+    // Signature, and which of the data's byte strings are CIDs.
+    let sources: [(B256, &[usize]); 2] = [(keccak256(MODEL_DEPLOYED), &[0]), (keccak256(MODEL_UPDATED), &[0, 1])];
     let mut artifacts = Vec::new();
-    for log in receipts.iter().flat_map(|receipt| &receipt.logs) {
-        // Only the precompile can log in the name of this account.
-        if log.address == system::MODELS
-            && log.topics().first() == Some(&deployed)
-            && let Some(cid) = abi::decode_bytes(&log.data.data, 0).and_then(|bytes| Cid::from_bytes(bytes).ok())
-            && !artifacts.contains(&cid)
-        {
-            artifacts.push(cid);
+    // Only the precompile can log in the name of this account.
+    for log in receipts.iter().flat_map(|receipt| &receipt.logs).filter(|log| log.address == system::MODELS) {
+        let Some((_, items)) = sources.iter().find(|(signature, _)| log.topics().first() == Some(signature)) else {
+            continue;
+        };
+        for item in *items {
+            let cid = abi::decode_bytes(&log.data.data, *item).and_then(|bytes| Cid::from_bytes(bytes).ok());
+            if let Some(cid) = cid.filter(|cid| !artifacts.contains(cid)) {
+                artifacts.push(cid);
+            }
         }
     }
     artifacts

@@ -1,5 +1,6 @@
 //! MODEL_LOAD and MODEL_EXEC: running models without leaving a record.
 
+use super::refuse_value;
 use crate::ai::{
     abi,
     call::{AiCall, Halt},
@@ -17,6 +18,7 @@ fn split_model_id(input: &[u8]) -> Result<(B256, &[u8]), Halt> {
 
 /// MODEL_LOAD: id in; handle, gas of a run, input bytes, output bytes out (four words).
 pub(super) fn load(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
+    refuse_value(call)?;
     let input = call.input.clone();
     let (model_id, rest) = split_model_id(&input)?;
     if !rest.is_empty() {
@@ -30,6 +32,7 @@ pub(super) fn load(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
 
 /// MODEL_EXEC: id and raw input tensors in, raw output tensors out. Pure.
 pub(super) fn exec(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
+    refuse_value(call)?;
     let input = call.input.clone();
     let (model_id, tensors) = split_model_id(&input)?;
     let model = engine::active_model(call, &model_id)?;
