@@ -133,11 +133,8 @@ impl<'a> BlockExecutor<'a> {
         }
     }
 
-    /// Reasons to skip that are not revm's: what the block has left, and types that cannot run yet.
+    /// Reasons to skip that are not revm's: what the block has left.
     fn refuse(&self, tx: &TxEnvelope) -> Option<String> {
-        if matches!(tx, TxEnvelope::Training(_) | TxEnvelope::Lora(_)) {
-            return Some(format!("transaction type 0x{:02x} is not enabled on this chain yet", tx.ty()));
-        }
         let (needed, left) = (tx.gas_limit(), self.gas_left());
         (needed > left).then(|| format!("gas limit {needed} exceeds the {left} gas left in the block"))
     }

@@ -155,10 +155,16 @@ fn a_registration_that_lies_is_not_attested() {
 }
 
 #[test]
-fn types_that_cannot_run_yet_are_refused_at_admission() {
-    let tx = ai::<lattice_types::tx::Training>(0, &lattice_types::tx::TrainingPayload::Claim(B256::ZERO));
-    let refused: Result<RecoveredTx, InvalidTx> = recover(tx, &spec());
-    assert!(matches!(refused, Err(InvalidTx::NotEnabled(0x53, _))));
+fn payloads_that_break_a_rule_of_form_are_refused_at_admission() {
+    let checkpoint = lattice_types::tx::TrainingCheckpoint {
+        job_id: B256::ZERO,
+        step: 0,
+        state_hash: B256::ZERO,
+        artifact: lattice_types::Cid::raw(b"state"),
+    };
+    let payload = lattice_types::tx::TrainingPayload::Checkpoint(checkpoint);
+    let refused: Result<RecoveredTx, InvalidTx> = recover(ai::<lattice_types::tx::Training>(0, &payload), &spec());
+    assert!(matches!(refused, Err(InvalidTx::Payload { ty: 0x53, .. })));
 }
 
 #[test]

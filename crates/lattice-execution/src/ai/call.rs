@@ -102,6 +102,23 @@ impl AiCall<'_, '_> {
         journal.sstore(account, slot, value).map(drop).map_err(Halt::fault)
     }
 
+    /// The value sent along, which an operation needs; `what` names its purpose.
+    pub(crate) fn value_needed(&self, what: &str) -> Result<u128, Halt> {
+        match u128::try_from(self.value) {
+            Ok(0) => Err(Halt::Revert(format!("no value came along: send {what} as value"))),
+            Ok(value) => Ok(value),
+            Err(_) => Err(Halt::Revert("the value exceeds 2^128 wei: send less".into())),
+        }
+    }
+
+    /// Pays wei that a system account holds out to somebody. No code of theirs runs.
+    pub(crate) fn pay_out(&mut self, from: Address, to: Address, wei: u128) -> Result<(), Halt> {
+        match self.ctx.journal_mut().transfer(from, to, U256::from(wei)).map_err(Halt::fault)? {
+            None => Ok(()),
+            Some(error) => Err(Halt::fault(format!("system account {from} cannot pay {wei} wei to {to}: {error:?}"))),
+        }
+    }
+
     /// Emits a log of a system account.
     pub(crate) fn log(&mut self, address: Address, topics: Vec<B256>, data: Vec<u8>) {
         let data = LogData::new_unchecked(topics, Bytes::from(data));

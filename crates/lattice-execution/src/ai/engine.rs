@@ -44,7 +44,7 @@ pub(crate) fn active_model(call: &mut AiCall<'_, '_>, model_id: &B256) -> Result
 }
 
 /// Pays the owner's price for a run out of the caller's compute credits. The owner runs for nothing.
-fn pay(call: &mut AiCall<'_, '_>, model_id: &B256, model: &ModelTerms) -> Result<(), Halt> {
+pub(crate) fn pay(call: &mut AiCall<'_, '_>, model_id: &B256, model: &ModelTerms) -> Result<(), Halt> {
     if model.permission != ModelPermission::Price || model.owner == call.caller {
         return Ok(());
     }
@@ -63,7 +63,7 @@ fn pay(call: &mut AiCall<'_, '_>, model_id: &B256, model: &ModelTerms) -> Result
         )));
     }
     AccountRecord::change(call, &caller, |account| account.credits -= price)?;
-    AccountRecord::change(call, &model.owner, |account| account.credits = account.credits.saturating_add(price))
+    AccountRecord::add_credits(call, &model.owner, price)
 }
 
 /// Counts a recorded run in the model's metrics.
@@ -83,21 +83,38 @@ pub(crate) fn load(call: &mut AiCall<'_, '_>, model_id: &B256, model: &ModelTerm
     Ok(())
 }
 
-/// Runs an active model: charges loading and the run, then asks the engine. Nothing runs unpaid.
+/// Refuses an input whose length is not the model's.
+pub(crate) fn check_input(model_id: &B256, model: &ModelTerms, input: &[u8]) -> Result<(), Halt> {
+    if input.len() as u64 == model.input_bytes {
+        return Ok(());
+    }
+    Err(Halt::Revert(format!(
+        "the input has {} bytes, model {model_id} takes {}: send all input tensors little endian in graph order",
+        input.len(),
+        model.input_bytes
+    )))
+}
+
+/// Runs an active model for its caller: pays the owner's price, then replays.
 pub(crate) fn run(
     call: &mut AiCall<'_, '_>,
     model_id: &B256,
     model: &ModelTerms,
     input: &[u8],
 ) -> Result<Arc<[u8]>, Halt> {
-    if input.len() as u64 != model.input_bytes {
-        return Err(Halt::Revert(format!(
-            "the input has {} bytes, model {model_id} takes {}: send all input tensors little endian in graph order",
-            input.len(),
-            model.input_bytes
-        )));
-    }
+    check_input(model_id, model, input)?;
     pay(call, model_id, model)?;
+    replay(call, model_id, model, input)
+}
+
+/// Runs a model: charges loading and the run, then asks the engine. Nothing runs unpaid.
+pub(crate) fn replay(
+    call: &mut AiCall<'_, '_>,
+    model_id: &B256,
+    model: &ModelTerms,
+    input: &[u8],
+) -> Result<Arc<[u8]>, Halt> {
+    check_input(model_id, model, input)?;
     load(call, model_id, model)?;
     call.charge_ai(gas::model_run_gas(model))?;
     let output = call.ctx.chain.inference().run(model_id, input).map_err(|error| match error {

@@ -61,13 +61,37 @@ const KECCAK_WORD: u64 = 6;
 /// Hashing a registration's payload, at its longest, into the version chain.
 const PAYLOAD_HASH: u64 = 200;
 
+/// Paying value out: a cold account that may not exist yet (EIP-2929, EIP-161).
+pub(crate) const PAY_OUT: u64 = 2_600 + 9_000 + 25_000;
+
+/// An operation that fills slots, writes others over, and emits one log.
+pub(crate) const fn operation(filled: u64, written_over: u64, topics: u64, data_bytes: u64) -> u64 {
+    (STORE * filled + RESET * written_over).saturating_add(log(topics, data_bytes))
+}
+
+/// Cold reads beyond the five of the entry.
+pub(crate) const fn reads(slots: u64) -> u64 {
+    2_100 * slots
+}
+
+/// An adapter or a composition: its slots, the hash of its payload, its log.
+pub(crate) const fn adapter(slots: u64, data_len: usize, name_len: usize) -> u64 {
+    let data = abi_bytes(data_len as u64).saturating_add(abi_bytes(name_len as u64));
+    operation(slots, 0, 4, data).saturating_add(2 * PAYLOAD_HASH)
+}
+
+/// Hashing bytes.
+pub(crate) const fn hash(bytes: u64) -> u64 {
+    KECCAK.saturating_add(bytes.div_ceil(32).saturating_mul(KECCAK_WORD))
+}
+
 /// A log with that many topics and bytes of data.
 const fn log(topics: u64, data_bytes: u64) -> u64 {
     LOG.saturating_add(LOG_TOPIC * topics).saturating_add(data_bytes.saturating_mul(LOG_BYTE))
 }
 
 /// Bytes of one dynamic `bytes` value in an ABI encoding: offset, length, padded content.
-const fn abi_bytes(len: u64) -> u64 {
+pub(crate) const fn abi_bytes(len: u64) -> u64 {
     len.div_ceil(32).saturating_mul(32).saturating_add(64)
 }
 
@@ -107,8 +131,7 @@ pub(crate) const fn update(commitments: u64, lineage: bool, delta_len: usize, na
 
 /// Recording an inference: the hash of the input, one slot, the model's metrics, one log with the output.
 pub(crate) const fn record(model: &ModelTerms) -> u64 {
-    let hash = KECCAK.saturating_add(model.input_bytes.div_ceil(32).saturating_mul(KECCAK_WORD));
-    hash.saturating_add(STORE + RESET).saturating_add(log(4, abi_bytes(model.output_bytes)))
+    hash(model.input_bytes).saturating_add(STORE + RESET).saturating_add(log(4, abi_bytes(model.output_bytes)))
 }
 
 #[cfg(test)]

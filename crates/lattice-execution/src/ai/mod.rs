@@ -21,7 +21,10 @@ pub use host::{AiHost, InferenceEngine};
 pub use lane::{AiLane, LanePrice};
 pub use precompiles::LatticePrecompiles;
 pub use records::{
-    accounts::AccountRecord,
+    accounts::{AccountRecord, StakeRecord, UNSTAKE_BLOCKS},
+    adapters::{AdapterKind, AdapterRecord},
+    bonded::{ANSWER_CHALLENGE_BLOCKS, BondedRecord, CHALLENGE_GAS_MAX, RequestStatus},
+    jobs::{JobStatus, TRAINING_CHALLENGE_BLOCKS, TrainingRecord},
     models::{
         ModelLine, ModelMetrics, ModelRecord, ModelStatus, ModelTerms, PENDING_BLOCKS, REGISTRATIONS_KEPT,
         inference_record, inference_slot, model_count, model_slot, model_versions, models, registration_count,

@@ -11,12 +11,21 @@ use lattice_types::{
 };
 use proptest::prelude::*;
 
+fn operation(number: u16) -> Vec<u8> {
+    let body = [alloy_rlp::encode(model_id()), alloy_rlp::encode(number)].concat();
+    let mut out = Vec::new();
+    alloy_rlp::Header { list: true, payload_length: body.len() }.encode(&mut out);
+    [out, body].concat()
+}
+
 /// Bytes that look more or less like something a door takes.
 fn input() -> impl Strategy<Value = Vec<u8>> {
     let noise = prop::collection::vec(any::<u8>(), 0..200);
     let valid = prop_oneof![
         prop::collection::vec(any::<u8>(), 0..16).prop_map(|tensors| inference_payload(model_id(), &tensors)),
         any::<[u8; 32]>().prop_map(|id| alloy_rlp::encode(deploy_payload(B256::from(id)))),
+        // Any op byte before a list of an id and a number: the shape of most operations.
+        (0u8..0x60, any::<u16>()).prop_map(|(op, number)| { [&[op], operation(number).as_slice()].concat() }),
         prop::collection::vec(any::<u8>(), 0..16).prop_map(|tensors| [model_id().as_slice(), &tensors].concat()),
     ];
     let mutated = (

@@ -236,12 +236,27 @@ impl Lab {
     where
         TxEnvelope: From<alloy_consensus::Signed<TxAi<K>>>,
     {
+        self.ai_tx_with_value::<K>(from, payload, gas, ai, 0)
+    }
+
+    pub fn ai_tx_with_value<K: lattice_types::tx::AiKind>(
+        &mut self,
+        from: usize,
+        payload: Vec<u8>,
+        gas: u64,
+        ai: u64,
+        value: u128,
+    ) -> TxEnvelope
+    where
+        TxEnvelope: From<alloy_consensus::Signed<TxAi<K>>>,
+    {
         let tx = TxAi::<K> {
             chain_id: self.spec.chain_id,
             nonce: self.next_nonce(from),
             max_fee_per_gas: 100 * GWEI,
             gas_limit: gas,
             ai_gas_limit: ai,
+            value: U256::from(value),
             payload: payload.into(),
             ..TxAi::default()
         };
@@ -306,7 +321,8 @@ pub fn simulate_reason(output: &[u8]) -> String {
     lattice_execution::ai::revert_reason(output).unwrap_or_else(|| format!("{}", Bytes::copy_from_slice(output)))
 }
 
-pub const ALL_DOORS: [Address; 4] = [system::MODEL_LOAD, system::MODEL_EXEC, system::MODELS, system::INFERENCE];
+pub const ALL_DOORS: [Address; 5] =
+    [system::MODEL_LOAD, system::MODEL_EXEC, system::MODELS, system::TRAINING, system::INFERENCE];
 
 /// Init code that returns `runtime`: PUSH2 len, DUP1, PUSH1 12, PUSH1 0, CODECOPY, PUSH1 0, RETURN.
 pub fn init_code(runtime: &[u8]) -> Bytes {

@@ -3,12 +3,14 @@
 
 mod access;
 mod ai;
+mod conservation;
 mod contracts;
 mod fees;
 mod garbage;
 mod lab;
 mod lane;
 mod money;
+mod operations;
 mod simulation;
 mod skips;
 mod system;

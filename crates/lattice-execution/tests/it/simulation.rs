@@ -155,7 +155,7 @@ fn an_ai_transaction_is_estimated_with_its_ai_gas() {
     assert!(lab.one(tx).0, "the estimate serves a real transaction");
     let elsewhere = CallRequest { to: Some(address(2)), ..request.clone() };
     assert!(lab.try_call(&elsewhere).unwrap_err().to_string().contains("goes to"));
-    for ty in [3, 0x53, 0x60] {
+    for ty in [3, 0x55, 0x60] {
         let other = CallRequest { tx_type: Some(ty), ..request.clone() };
         assert!(matches!(lab.try_call(&other), Err(SimulationError::Invalid(_))), "type {ty}");
     }

@@ -1,12 +1,12 @@
 //! A skipped occurrence changes nothing at all.
 
-use crate::lab::{GWEI, Lab, address, deploy_payload, model_id, signer};
+use crate::lab::{GWEI, Lab, address, signer};
 use alloy_consensus::TxEip1559;
 use alloy_primitives::{Bytes, TxKind, U256};
 use lattice_execution::{Outcome, gas_limit_max};
 use lattice_types::{
     TxEnvelope,
-    tx::{Inference, Training, TxAi},
+    tx::{Inference, TxAi},
 };
 
 fn tx(lab: &Lab, from: usize, change: impl FnOnce(&mut TxEip1559)) -> TxEnvelope {
@@ -97,15 +97,6 @@ fn a_sender_with_code_is_skipped() {
     };
     let outcome = executor.execute(occurrence).unwrap();
     assert_eq!(outcome, Outcome::Skipped("reject transactions from senders with deployed code".into()));
-}
-
-#[test]
-fn ai_types_that_are_not_enabled_are_skipped() {
-    let mut lab = Lab::new();
-    let update = lab.ai_tx::<Training>(0, alloy_rlp::encode(deploy_payload(model_id())), 1_000_000, 0);
-    let (outcomes, executed) = lab.block(&[update]);
-    assert_eq!(outcomes, [Outcome::Skipped("transaction type 0x53 is not enabled on this chain yet".into())]);
-    assert!(executed.evm.receipts.is_empty());
 }
 
 #[test]

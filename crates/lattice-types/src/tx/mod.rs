@@ -54,9 +54,6 @@ pub enum InvalidTx {
         "blob transactions (type 0x03, EIP-4844) are not supported: put large data into an artifact and its CID on chain"
     )]
     Blob,
-    /// An AI type that decodes but cannot run yet.
-    #[error("transaction type 0x{0:02x} ({1}) is not enabled on this chain yet")]
-    NotEnabled(u8, &'static str),
     /// The bytes are not the RLP of a transaction of that type.
     #[error("malformed transaction of type 0x{ty:02x}: {reason}")]
     Malformed {
@@ -144,8 +141,8 @@ pub fn check_form(tx: &TxEnvelope, spec: &ChainSpec) -> Result<(), InvalidTx> {
         TxEnvelope::ModelDeploy(tx) => tx.tx().payload().map(drop).map_err(payload),
         TxEnvelope::Inference(tx) => tx.tx().payload().map(drop).map_err(payload),
         TxEnvelope::ModelUpdate(tx) => tx.tx().payload().map(drop).map_err(payload),
-        TxEnvelope::Training(_) => Err(InvalidTx::NotEnabled(ty, "Training")),
-        TxEnvelope::Lora(_) => Err(InvalidTx::NotEnabled(ty, "LoRA")),
+        TxEnvelope::Training(tx) => tx.tx().payload().map(drop).map_err(payload),
+        TxEnvelope::Lora(tx) => tx.tx().payload().map(drop).map_err(payload),
         _ => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 //! INFERENCE: running a model and keeping a record of it.
 
-use super::{decode, refuse_value, require_plain_call, unknown_operation};
+use super::{bonded, decode, refuse_value, require_plain_call, unknown_operation};
 use crate::ai::{
     abi,
     call::{AiCall, Halt},
@@ -10,7 +10,10 @@ use crate::ai::{
 use alloy_primitives::{Bytes, U256, keccak256};
 use lattice_types::{
     system,
-    tx::{Inference, InferencePayload},
+    tx::{
+        Inference, InferencePayload,
+        operation::{AnswerRequest, ChallengeAnswer, Operation, SettleRequest},
+    },
 };
 
 /// Signature of the log of an inference.
@@ -22,6 +25,9 @@ pub(super) fn enter(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
     match input.first() {
         None | Some(0xc0..) => infer(call, &input),
         Some(&system::TX_INFERENCE) => infer(call, &input.slice(1..)),
+        Some(&AnswerRequest::OP) => bonded::answer(call, &input[1..]),
+        Some(&ChallengeAnswer::OP) => bonded::challenge(call, &input[1..]),
+        Some(&SettleRequest::OP) => bonded::settle(call, &input[1..]),
         Some(op) => refuse_value(call).and_then(|()| Err(unknown_operation("INFERENCE", *op))),
     }
 }
@@ -32,7 +38,8 @@ fn infer(call: &mut AiCall<'_, '_>, input: &Bytes) -> Result<Bytes, Halt> {
     let payload = decode::<Inference>(input, "Inference")?;
     match payload.grade {
         InferencePayload::REPLAY => replay(call, &payload),
-        grade => Err(Halt::Revert(format!("grade {grade} is not enabled: use 0 (replay)"))),
+        InferencePayload::BONDED => bonded::request(call, &payload),
+        grade => Err(Halt::Revert(format!("grade {grade} is not enabled: use 0 (replay) or 2 (bonded)"))),
     }
 }
 

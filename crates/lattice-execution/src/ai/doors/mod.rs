@@ -3,15 +3,21 @@
 //! AI transactions enter as calls of a system account's door, so a plain transaction or a contract that calls the same
 //! address with the same bytes does the same for the same gas. Input of these doors is `op byte ++ RLP(payload)`.
 
+mod adapters;
+mod bonded;
+mod credits;
 mod inference;
+mod lines;
 mod models;
 mod run;
+mod training;
 
 use super::{
     call::{Access, AiCall, Halt},
     gas,
 };
 use alloy_primitives::{Address, Bytes};
+use alloy_rlp::Decodable;
 use lattice_types::{
     system,
     tx::{AiKind, TxAi},
@@ -25,14 +31,16 @@ pub(crate) enum Door {
     Load,
     Exec,
     Models,
+    Training,
     Inference,
 }
 
 impl Door {
-    pub(crate) const ALL: [(Address, Self); 4] = [
+    pub(crate) const ALL: [(Address, Self); 5] = [
         (system::MODEL_LOAD, Self::Load),
         (system::MODEL_EXEC, Self::Exec),
         (system::MODELS, Self::Models),
+        (system::TRAINING, Self::Training),
         (system::INFERENCE, Self::Inference),
     ];
 
@@ -47,6 +55,7 @@ impl Door {
             Self::Load => run::load(call),
             Self::Exec => run::exec(call),
             Self::Models => models::enter(call),
+            Self::Training => training::enter(call),
             Self::Inference => inference::enter(call),
         }
     }
@@ -81,6 +90,16 @@ fn decode<K: AiKind>(input: &Bytes, operation: &str) -> Result<K::Payload, Halt>
     tx.payload().map_err(|reason| Halt::Revert(format!("malformed {operation} payload: {reason}")))
 }
 
+/// Decodes the payload of an operation that has no transaction type; `input` begins behind the op byte.
+fn decode_operation<T: Decodable>(mut input: &[u8], operation: &str) -> Result<T, Halt> {
+    let malformed = |reason: String| Halt::Revert(format!("malformed {operation} payload: {reason}"));
+    let payload = T::decode(&mut input).map_err(|error| malformed(error.to_string()))?;
+    match input.len() {
+        0 => Ok(payload),
+        rest => Err(malformed(format!("{rest} bytes follow the payload"))),
+    }
+}
+
 /// What an AI transaction's call has as input: its payload, behind the type byte where the door needs it to know the
 /// class. ModelDeploy and Inference are what a bare payload means.
 pub(crate) fn call_input(tx_type: u8, payload: &Bytes) -> Bytes {
@@ -90,10 +109,11 @@ pub(crate) fn call_input(tx_type: u8, payload: &Bytes) -> Bytes {
     }
 }
 
-/// The system account that serves an AI transaction type which is enabled.
+/// The system account that serves an AI transaction type.
 pub(crate) const fn system_account(tx_type: u8) -> Option<Address> {
     match tx_type {
-        system::TX_MODEL_DEPLOY | system::TX_MODEL_UPDATE => Some(system::MODELS),
+        system::TX_MODEL_DEPLOY | system::TX_MODEL_UPDATE | system::TX_LORA => Some(system::MODELS),
+        system::TX_TRAINING => Some(system::TRAINING),
         system::TX_INFERENCE => Some(system::INFERENCE),
         _ => None,
     }

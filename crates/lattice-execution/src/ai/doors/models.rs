@@ -1,6 +1,6 @@
 //! MODELS: the registry's door. ModelDeploy opens a line, ModelUpdate appends a version to it.
 
-use super::{decode, refuse_value, require_plain_call, unknown_operation};
+use super::{adapters, credits, decode, lines, refuse_value, require_plain_call, training, unknown_operation};
 use crate::ai::{
     abi,
     call::{AiCall, Halt},
@@ -13,10 +13,16 @@ use crate::ai::{
         versions::{Line, VERSIONS_KEPT, chain_hash, prune, ring_slot},
     },
 };
-use alloy_primitives::{B256, Bytes, U256, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use lattice_types::{
     Cid, TxReceipt, system,
-    tx::{ModelDeploy, ModelUpdate, ModelUpdatePayload},
+    tx::{
+        ModelDeploy, ModelUpdate, ModelUpdatePayload,
+        operation::{
+            AcceptModel, AllowAccounts, CollectStake, DepositCredits, OfferModel, Operation, PermitModel, RetireModel,
+            StakeOnModel, UnstakeFromModel, WithdrawCredits,
+        },
+    },
 };
 
 /// Signature of the log of a registration.
@@ -31,6 +37,17 @@ pub(super) fn enter(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
         None | Some(0xc0..) => deploy(call, &input),
         Some(&system::TX_MODEL_DEPLOY) => deploy(call, &input.slice(1..)),
         Some(&system::TX_MODEL_UPDATE) => update(call, &input.slice(1..)),
+        Some(&system::TX_LORA) => adapters::lora(call, &input.slice(1..)),
+        Some(&OfferModel::OP) => lines::offer(call, &input[1..]),
+        Some(&AcceptModel::OP) => lines::accept(call, &input[1..]),
+        Some(&PermitModel::OP) => lines::permit(call, &input[1..]),
+        Some(&AllowAccounts::OP) => lines::allow(call, &input[1..]),
+        Some(&RetireModel::OP) => lines::retire(call, &input[1..]),
+        Some(&DepositCredits::OP) => credits::deposit(call, &input[1..]),
+        Some(&WithdrawCredits::OP) => credits::withdraw(call, &input[1..]),
+        Some(&StakeOnModel::OP) => credits::stake(call, &input[1..]),
+        Some(&UnstakeFromModel::OP) => credits::unstake(call, &input[1..]),
+        Some(&CollectStake::OP) => credits::collect(call, &input[1..]),
         Some(op) => refuse_value(call).and_then(|()| Err(unknown_operation("MODELS", *op))),
     }
 }
@@ -209,13 +226,22 @@ fn write_lineage(call: &mut AiCall<'_, '_>, id: &B256, payload: &ModelUpdatePayl
 /// The artifacts that successful transactions newly reference: those of the logs, which a revert would have undone.
 pub(crate) fn new_artifacts(receipts: &[TxReceipt]) -> Vec<Cid> {
     // Signature, and which of the data's byte strings are CIDs.
-    let sources: [(B256, &[usize]); 2] = [(keccak256(MODEL_DEPLOYED), &[0]), (keccak256(MODEL_UPDATED), &[0, 1])];
+    let sources: [(Address, &[u8], &[usize]); 6] = [
+        (system::MODELS, MODEL_DEPLOYED, &[0]),
+        (system::MODELS, MODEL_UPDATED, &[0, 1]),
+        (system::MODELS, adapters::ADAPTER_REGISTERED, &[0]),
+        (system::TRAINING, training::JOB_CREATED, &[0]),
+        (system::TRAINING, training::JOB_CHECKPOINTED, &[0]),
+        (system::TRAINING, training::JOB_COMPLETED, &[0]),
+    ];
+    let sources = sources.map(|(account, signature, items)| (account, keccak256(signature), items));
     let mut artifacts = Vec::new();
-    // Only the precompile can log in the name of this account.
-    for log in receipts.iter().flat_map(|receipt| &receipt.logs).filter(|log| log.address == system::MODELS) {
-        let Some((_, items)) = sources.iter().find(|(signature, _)| log.topics().first() == Some(signature)) else {
-            continue;
-        };
+    // Only the precompiles can log in the name of these accounts.
+    for log in receipts.iter().flat_map(|receipt| &receipt.logs) {
+        let source = sources
+            .iter()
+            .find(|(account, signature, _)| log.address == *account && log.topics().first() == Some(signature));
+        let Some((_, _, items)) = source else { continue };
         for item in *items {
             let cid = abi::decode_bytes(&log.data.data, *item).and_then(|bytes| Cid::from_bytes(bytes).ok());
             if let Some(cid) = cid.filter(|cid| !artifacts.contains(cid)) {

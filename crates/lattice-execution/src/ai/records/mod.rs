@@ -5,6 +5,9 @@
 //! owner registered), so every kind has field numbers of its own.
 
 pub(crate) mod accounts;
+pub(crate) mod adapters;
+pub(crate) mod bonded;
+pub(crate) mod jobs;
 pub(crate) mod models;
 pub(crate) mod versions;
 mod word;

@@ -300,12 +300,13 @@ impl Head {
             Some(ModelStatus::Active) => false,
         }
     }
+}
 
-    fn cid(&self, digest: U256) -> Cid {
-        let codec = if self.dag_pb { 0x70 } else { 0x55 };
-        let bytes = [&[0x01, codec, 0x12, 0x20], digest.to_be_bytes::<32>().as_slice()].concat();
-        Cid::from_bytes(&bytes).expect("the prefix is one that CIDs may have")
-    }
+/// The CID of a codec and a digest.
+pub(crate) fn cid(dag_pb: bool, digest: U256) -> Cid {
+    let codec = if dag_pb { 0x70 } else { 0x55 };
+    let bytes = [&[0x01, codec, 0x12, 0x20], digest.to_be_bytes::<32>().as_slice()].concat();
+    Cid::from_bytes(&bytes).expect("the prefix is one that CIDs may have")
 }
 
 /// Whether a CID names a dag-pb block; it names a raw one otherwise.
@@ -448,7 +449,7 @@ impl ModelRecord {
             input_bytes: terms.input_bytes,
             output_bytes: terms.output_bytes,
             artifact_bytes: terms.artifact_bytes,
-            artifact: head.cid(field(Field::ArtifactDigest)),
+            artifact: cid(head.dag_pb, field(Field::ArtifactDigest)),
             name: name_text(line_field(Field::Name)),
             registered_block: head.registered_block,
             activated_block: (terms.status == ModelStatus::Active).then_some(head.activated_block),
@@ -479,8 +480,8 @@ fn lineage(head: &Head, lineage: U256, digest: U256) -> (u32, Option<ModelDelta>
     }
     let word = Word::new(lineage);
     let base_version = word.short(28, 4);
-    let codec = Head { dag_pb: word.short(23, 1) != 0, ..Head::default() };
-    let delta = (base_version != 0).then(|| ModelDelta { artifact: codec.cid(digest), base_version });
+    let dag_pb = word.short(23, 1) != 0;
+    let delta = (base_version != 0).then(|| ModelDelta { artifact: cid(dag_pb, digest), base_version });
     (word.short(24, 4) as u32, delta)
 }
 

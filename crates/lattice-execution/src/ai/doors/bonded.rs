@@ -1,0 +1,241 @@
+//! INFERENCE, grade 2: a provider answers under a bond, and a challenge has every validator replay the run.
+
+use super::{decode_operation, refuse_value, require_plain_call};
+use crate::ai::{
+    abi,
+    call::{AiCall, Halt},
+    engine, gas,
+    records::{
+        accounts::AccountRecord,
+        bonded::{self, ANSWER_CHALLENGE_BLOCKS, CHALLENGE_GAS_MAX, RequestHead, RequestStatus},
+        models::{Head, ModelTerms},
+        slot,
+    },
+};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
+use lattice_types::{
+    system,
+    tx::{
+        InferencePayload,
+        operation::{AnswerRequest, ChallengeAnswer, SettleRequest},
+    },
+};
+
+const REQUESTED: &[u8] = b"InferenceRequested(bytes32,bytes32,address,bytes)";
+const ANSWERED: &[u8] = b"InferenceAnswered(bytes32,bytes32,address,bytes)";
+const SLASHED: &[u8] = b"AnswerSlashed(bytes32,address,address)";
+const FINALISED: &[u8] = b"AnswerFinalised(bytes32,address,bytes32)";
+const EXPIRED: &[u8] = b"RequestExpired(bytes32,address)";
+
+/// Reputation: an answer that stood, one that a replay proved wrong, and the challenge that did.
+const REPUTATION_FINAL: i64 = 1;
+const REPUTATION_SLASHED: i64 = -10;
+const REPUTATION_CHALLENGE: i64 = 1;
+/// Open requests that one version may have.
+const OPEN_REQUESTS_MAX: u64 = u16::MAX as u64;
+
+fn field(call: &mut AiCall<'_, '_>, id: &B256, field: u8) -> Result<U256, Halt> {
+    call.slot(system::INFERENCE, slot(id, field))
+}
+
+fn set(call: &mut AiCall<'_, '_>, id: &B256, field: u8, value: U256) -> Result<(), Halt> {
+    call.store(system::INFERENCE, slot(id, field), value)
+}
+
+fn word_of(address: Address) -> U256 {
+    U256::from_be_bytes(address.into_word().0)
+}
+
+/// Asks for an answer; the value is the fee. Output: the request's id.
+pub(super) fn request(call: &mut AiCall<'_, '_>, payload: &InferencePayload) -> Result<Bytes, Halt> {
+    let model_id = payload.model_id;
+    let model = engine::active_model(call, &model_id)?;
+    engine::check_input(&model_id, &model, &payload.input)?;
+    let needed = gas::load(model.artifact_bytes).saturating_add(gas::model_run_gas(&model));
+    if needed > CHALLENGE_GAS_MAX {
+        return Err(Halt::Revert(format!(
+            "a challenge would take {needed} AI gas, more than {CHALLENGE_GAS_MAX}: nobody could challenge an answer of model {model_id}"
+        )));
+    }
+    let Some(terms) = payload.terms else { return Err(Halt::Revert("a bonded request needs terms".into())) };
+    let mut head = Head::read(call, &model_id)?;
+    if head.open_requests >= OPEN_REQUESTS_MAX {
+        return Err(Halt::Revert(format!(
+            "model {model_id} has {OPEN_REQUESTS_MAX} open requests: wait until some are settled"
+        )));
+    }
+    let fee = call.value_needed("the fee")?;
+    call.charge(gas::operation(6, 1, 4, gas::abi_bytes(model.input_bytes)) + gas::hash(model.input_bytes))?;
+    engine::pay(call, &model_id, &model)?;
+    head.open_requests += 1;
+    head.write(call, &model_id)?;
+
+    let caller = call.caller;
+    let index: u64 = call.slot(system::INFERENCE, bonded::count_slot())?.saturating_to();
+    call.store(system::INFERENCE, bonded::count_slot(), U256::from(index) + U256::ONE)?;
+    let id = bonded::request_id(&caller, index);
+    let now = call.block_number();
+    let request = RequestHead {
+        status: Some(RequestStatus::Open),
+        created_block: now,
+        answer_block: now.saturating_add(terms.answer_blocks),
+        challenge_block: 0,
+        fee,
+    };
+    set(call, &id, bonded::HEAD, request.encode())?;
+    set(call, &id, bonded::REQUESTER, word_of(caller))?;
+    set(call, &id, bonded::MODEL, U256::from_be_bytes(model_id.0))?;
+    set(call, &id, bonded::INPUT_HASH, U256::from_be_bytes(keccak256(&payload.input).0))?;
+    set(call, &id, bonded::BOND, bonded::bond_word(terms.bond, 0))?;
+    let topics = vec![keccak256(REQUESTED), id, model_id, caller.into_word()];
+    call.log(system::INFERENCE, topics, abi::encode_bytes(&[&payload.input]));
+    Ok(Bytes::copy_from_slice(id.as_slice()))
+}
+
+/// The request, which has to be in that state.
+fn read(call: &mut AiCall<'_, '_>, id: &B256, status: RequestStatus) -> Result<RequestHead, Halt> {
+    let head = RequestHead::decode(field(call, id, bonded::HEAD)?);
+    match head.status {
+        None => Err(Halt::Revert(format!("there is no bonded request {id}: send one first"))),
+        Some(found) if found != status => {
+            Err(Halt::Revert(format!("bonded request {id} is {found:?}, this needs one that is {status:?}")))
+        }
+        Some(_) => Ok(head),
+    }
+}
+
+/// The model of a request: an open request keeps its record from being pruned.
+fn model(call: &mut AiCall<'_, '_>, id: &B256) -> Result<(B256, ModelTerms), Halt> {
+    let model_id: B256 = field(call, id, bonded::MODEL)?.into();
+    let terms = ModelTerms::read_with(call, &model_id)?;
+    let terms = terms.ok_or_else(|| Halt::Revert(format!("model {model_id} of the request is not registered")))?;
+    Ok((model_id, terms))
+}
+
+/// Answers a request; the value is the bond.
+pub(super) fn answer(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, Halt> {
+    require_plain_call(call, "AnswerRequest")?;
+    let AnswerRequest { request_id: id, output } = decode_operation(input, "AnswerRequest")?;
+    let mut head = read(call, &id, RequestStatus::Open)?;
+    let now = call.block_number();
+    if now > head.answer_block {
+        return Err(Halt::Revert(format!(
+            "request {id} could be answered until block {}: settle it",
+            head.answer_block
+        )));
+    }
+    let (model_id, terms) = model(call, &id)?;
+    if output.len() as u64 != terms.output_bytes {
+        let (got, wanted) = (output.len(), terms.output_bytes);
+        return Err(Halt::Revert(format!(
+            "the output has {got} bytes, model {model_id} gives {wanted}: send all output tensors"
+        )));
+    }
+    let bond = call.value_needed("the bond")?;
+    let (asked, _) = bonded::bonds(field(call, &id, bonded::BOND)?);
+    if bond < asked {
+        return Err(Halt::Revert(format!("the bond is {bond} wei, the request asks for {asked}: send at least that")));
+    }
+    call.charge(gas::operation(2, 2, 4, gas::abi_bytes(terms.output_bytes)) + gas::hash(terms.output_bytes))?;
+    let provider = call.caller;
+    head.status = Some(RequestStatus::Answered);
+    head.challenge_block = now.saturating_add(ANSWER_CHALLENGE_BLOCKS);
+    set(call, &id, bonded::HEAD, head.encode())?;
+    set(call, &id, bonded::BOND, bonded::bond_word(asked, bond))?;
+    set(call, &id, bonded::PROVIDER, word_of(provider))?;
+    set(call, &id, bonded::OUTPUT_HASH, U256::from_be_bytes(keccak256(&output).0))?;
+    let topics = vec![keccak256(ANSWERED), id, model_id, provider.into_word()];
+    call.log(system::INFERENCE, topics, abi::encode_bytes(&[&output]));
+    Ok(Bytes::new())
+}
+
+/// Replays an answered request. A wrong answer loses its bond: half to the challenger, the rest with the fee to the
+/// requester. A right one reverts the challenge, whose gas is spent.
+pub(super) fn challenge(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, Halt> {
+    require_plain_call(call, "ChallengeAnswer")?;
+    refuse_value(call)?;
+    let ChallengeAnswer { request_id: id, input } = decode_operation(input, "ChallengeAnswer")?;
+    let mut head = read(call, &id, RequestStatus::Answered)?;
+    if call.block_number() > head.challenge_block {
+        return Err(Halt::Revert(format!("answer {id} could be challenged until block {}", head.challenge_block)));
+    }
+    let (model_id, terms) = model(call, &id)?;
+    call.charge(
+        gas::operation(2, 3, 4, 0) + 2 * gas::PAY_OUT + gas::hash(terms.input_bytes.saturating_add(terms.output_bytes)),
+    )?;
+    call.charge(gas::reads(6))?;
+    let input_hash: B256 = field(call, &id, bonded::INPUT_HASH)?.into();
+    if keccak256(&input) != input_hash {
+        return Err(Halt::Revert(format!("the input is not the one of request {id}: take it from the request's log")));
+    }
+    let output_hash: B256 = field(call, &id, bonded::OUTPUT_HASH)?.into();
+    // An input that the model refuses has no right answer at all.
+    let right = match engine::replay(call, &model_id, &terms, &input) {
+        Ok(output) => keccak256(&output) == output_hash,
+        Err(Halt::Revert(_)) => false,
+        Err(stop) => return Err(stop),
+    };
+    if right {
+        return Err(Halt::Revert(format!("the answer to request {id} is right: the replay gave the same output")));
+    }
+    let provider = Address::from_word(field(call, &id, bonded::PROVIDER)?.into());
+    let requester = Address::from_word(field(call, &id, bonded::REQUESTER)?.into());
+    let (_, bond) = bonded::bonds(field(call, &id, bonded::BOND)?);
+    head.status = Some(RequestStatus::Slashed);
+    set(call, &id, bonded::HEAD, head.encode())?;
+    let mut record = Head::read(call, &model_id)?;
+    record.open_requests = record.open_requests.saturating_sub(1);
+    record.disputes += 1;
+    record.write(call, &model_id)?;
+    let challenger = call.caller;
+    AccountRecord::move_reputation(call, &provider, REPUTATION_SLASHED)?;
+    AccountRecord::move_reputation(call, &challenger, REPUTATION_CHALLENGE)?;
+    let reward = bond / 2;
+    call.pay_out(system::INFERENCE, challenger, reward)?;
+    let back = head.fee.checked_add(bond - reward);
+    call.pay_out(system::INFERENCE, requester, back.ok_or_else(|| Halt::Revert("more than 2^128 wei".into()))?)?;
+    let topics = vec![keccak256(SLASHED), id, provider.into_word(), challenger.into_word()];
+    call.log(system::INFERENCE, topics, Vec::new());
+    Ok(Bytes::new())
+}
+
+/// Ends a request whose time is over: pays the provider, or refunds the requester.
+pub(super) fn settle(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, Halt> {
+    require_plain_call(call, "SettleRequest")?;
+    refuse_value(call)?;
+    let SettleRequest { request_id: id } = decode_operation(input, "SettleRequest")?;
+    let mut head = RequestHead::decode(field(call, &id, bonded::HEAD)?);
+    let answered = head.status == Some(RequestStatus::Answered);
+    if !answered {
+        read(call, &id, RequestStatus::Open)?;
+    }
+    let over = if answered { head.challenge_block } else { head.answer_block };
+    if call.block_number() <= over {
+        return Err(Halt::Revert(format!("request {id} can be settled after block {over}")));
+    }
+    call.charge(gas::operation(1, 2, 4, 0) + gas::PAY_OUT)?;
+    let model_id: B256 = field(call, &id, bonded::MODEL)?.into();
+    let mut record = Head::read(call, &model_id)?;
+    record.open_requests = record.open_requests.saturating_sub(1);
+    head.status = Some(if answered { RequestStatus::Final } else { RequestStatus::Expired });
+    set(call, &id, bonded::HEAD, head.encode())?;
+    if answered {
+        record.calls += 1;
+        record.last_use_block = call.block_number();
+        record.write(call, &model_id)?;
+        let provider = Address::from_word(field(call, &id, bonded::PROVIDER)?.into());
+        let (_, bond) = bonded::bonds(field(call, &id, bonded::BOND)?);
+        AccountRecord::move_reputation(call, &provider, REPUTATION_FINAL)?;
+        let due = head.fee.checked_add(bond).ok_or_else(|| Halt::Revert("more than 2^128 wei".into()))?;
+        call.pay_out(system::INFERENCE, provider, due)?;
+        let output_hash = field(call, &id, bonded::OUTPUT_HASH)?.into();
+        let topics = vec![keccak256(FINALISED), id, provider.into_word(), output_hash];
+        call.log(system::INFERENCE, topics, Vec::new());
+    } else {
+        record.write(call, &model_id)?;
+        let requester = Address::from_word(field(call, &id, bonded::REQUESTER)?.into());
+        call.pay_out(system::INFERENCE, requester, head.fee)?;
+        call.log(system::INFERENCE, vec![keccak256(EXPIRED), id, requester.into_word()], Vec::new());
+    }
+    Ok(Bytes::new())
+}

@@ -1,0 +1,136 @@
+//! No unit that a system account holds is lost or made: balances are credits, stakes, rewards, fees and bonds.
+
+use crate::{
+    lab::{Lab, address, model_id, reverse},
+    operations::{INPUT, behind, bonded_payload, job, send},
+};
+use alloy_primitives::{Address, B256, Bytes, U256};
+use lattice_execution::{
+    ModelRecord,
+    ai::{AccountRecord, BondedRecord, JobStatus, RequestStatus, StakeRecord, TrainingRecord},
+};
+use lattice_types::{
+    Cid, system,
+    tx::{
+        TrainingCheckpoint, TrainingCompletion, TrainingPayload,
+        operation::{
+            AcceptModel, AnswerRequest, ChallengeAnswer, CollectStake, DepositCredits, OfferModel, Operation,
+            PermitModel, SettleRequest, StakeOnModel, UnstakeFromModel, WithdrawCredits,
+        },
+    },
+};
+use proptest::prelude::*;
+
+/// A random step: what, who, how much.
+type Step = (u8, usize, u64);
+
+fn act(lab: &mut Lab, requests: &mut Vec<B256>, jobs: &mut Vec<B256>, (what, who, amount): Step) {
+    let model_id = model_id();
+    let value = u128::from(amount);
+    let pick = |ids: &[B256]| ids.get(amount as usize % ids.len().max(1)).copied().unwrap_or_default();
+    let (request_id, job_id) = (pick(requests), pick(jobs));
+    let (state_hash, artifact) = (B256::repeat_byte(5), Cid::raw(b"state"));
+    let models = |input: Bytes, value: u128| (system::MODELS, value, input);
+    let inference = |input: Bytes, value: u128| (system::INFERENCE, value, input);
+    let training = |payload: TrainingPayload, value: u128| (system::TRAINING, value, behind(0x53, &payload));
+    let step = if amount.is_multiple_of(2) { 10 } else { 20 };
+    let (to, value, input) = match what {
+        0 => models(DepositCredits { account: address(who) }.input(), value),
+        1 => models(WithdrawCredits { amount: value }.input(), 0),
+        2 => models(StakeOnModel { model_id }.input(), value),
+        3 => models(UnstakeFromModel { model_id, amount: value }.input(), 0),
+        4 => models(CollectStake { model_id }.input(), 0),
+        5 => models(OfferModel { model_id, to: address(amount as usize % 4) }.input(), 0),
+        6 => models(AcceptModel { model_id }.input(), 0),
+        7 => models(
+            PermitModel { model_id, mode: if amount > 500 { 2 } else { 0 }, price: if amount > 500 { 7 } else { 0 } }
+                .input(),
+            0,
+        ),
+        8 => inference(crate::lab::inference_payload(model_id, &INPUT).into(), 0),
+        9 => inference(alloy_rlp::encode(bonded_payload(model_id)).into(), value),
+        10 => inference(AnswerRequest { request_id, output: reverse(&INPUT).unwrap().into() }.input(), 1_000 + value),
+        11 => inference(AnswerRequest { request_id, output: vec![3; 8].into() }.input(), 1_000 + value),
+        12 => inference(ChallengeAnswer { request_id, input: INPUT.to_vec().into() }.input(), 0),
+        13 => inference(SettleRequest { request_id }.input(), 0),
+        14 => training(TrainingPayload::Create(job(model_id, Address::ZERO)), value),
+        15 => training(TrainingPayload::Accept(job_id), 0),
+        16 => training(TrainingPayload::Checkpoint(TrainingCheckpoint { job_id, step, state_hash, artifact }), 0),
+        17 => training(TrainingPayload::Complete(TrainingCompletion { job_id, state_hash, artifact }), 0),
+        18 => training(TrainingPayload::Cancel(job_id), 0),
+        19 => training(TrainingPayload::Claim(job_id), 0),
+        _ => return lab.skip_to(lab.header.number + 1 + amount),
+    };
+    if let Ok(output) = send(lab, who, to, value, input) {
+        match what {
+            9 => requests.push(B256::from_slice(&output)),
+            14 => jobs.push(B256::from_slice(&output)),
+            _ => {}
+        }
+    }
+}
+
+fn check(lab: &Lab, requests: &[B256], jobs: &[B256]) -> Result<(), TestCaseError> {
+    let model = ModelRecord::read(&lab.state, &model_id()).unwrap();
+    let (mut credits, mut staked, mut total) = (0, 0, 0);
+    for account in (0..4).map(address) {
+        let stake = StakeRecord::read(&lab.state, &model_id(), &account).0;
+        let whole = AccountRecord::read_stake(&lab.state, &account);
+        prop_assert_eq!(stake.staked + stake.leaving, whole);
+        let record = AccountRecord::read(&lab.state, &account);
+        prop_assert_eq!(record.models_owned, u32::from(account == model.owner));
+        credits += record.credits;
+        staked += stake.staked;
+        total += whole;
+    }
+    prop_assert_eq!(model.line.stake, staked);
+    prop_assert_eq!(lab.balance(system::MODELS), U256::from(credits + total));
+
+    let mut open = 0;
+    let held =
+        requests.iter().map(|id| BondedRecord::read(&lab.state, id).unwrap()).map(|request| match request.status {
+            RequestStatus::Open => request.fee,
+            RequestStatus::Answered => request.fee + request.bond,
+            RequestStatus::Final | RequestStatus::Slashed | RequestStatus::Expired => 0,
+        });
+    let held: Vec<u128> = held.inspect(|held| open += u64::from(*held > 0)).collect();
+    prop_assert_eq!(lab.balance(system::INFERENCE), U256::from(held.iter().sum::<u128>()));
+    prop_assert_eq!(model.metrics.open_requests, open);
+
+    let rewards = jobs.iter().map(|id| TrainingRecord::read(&lab.state, id).unwrap()).map(|job| match job.status {
+        JobStatus::Open | JobStatus::Accepted | JobStatus::Completed => job.reward,
+        JobStatus::Paid | JobStatus::Cancelled => 0,
+    });
+    prop_assert_eq!(lab.balance(system::TRAINING), U256::from(rewards.sum::<u128>()));
+    Ok(())
+}
+
+#[test]
+fn system_accounts_hold_exactly_what_they_owe() {
+    let config = ProptestConfig { cases: 24, ..ProptestConfig::default() };
+    let steps = prop::collection::vec((0u8..22, 0usize..4, 1u64..1_000), 1..80);
+    proptest!(config, |(steps in steps)| {
+        let mut lab = Lab::new();
+        lab.ready_model();
+        let (mut requests, mut jobs) = (Vec::new(), Vec::new());
+        for step in steps {
+            act(&mut lab, &mut requests, &mut jobs, step);
+        }
+        check(&lab, &requests, &jobs)?;
+        // Time passes: what was waiting is paid out, and the sums still hold.
+        lab.skip_to(lab.header.number + 30_000);
+        for who in 0..4 {
+            act(&mut lab, &mut requests, &mut jobs, (4, who, 1));
+        }
+        for index in 0..requests.len().max(jobs.len()) as u64 {
+            for what in [13, 18, 19] {
+                for who in 0..4 {
+                    act(&mut lab, &mut requests, &mut jobs, (what, who, index));
+                }
+            }
+        }
+        check(&lab, &requests, &jobs)?;
+        prop_assert_eq!(lab.balance(system::INFERENCE), U256::ZERO, "every request ends");
+        prop_assert_eq!(lab.balance(system::TRAINING), U256::ZERO, "every job ends");
+    });
+}
