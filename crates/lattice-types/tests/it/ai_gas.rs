@@ -28,7 +28,7 @@ fn refusal(tx: &TxEnvelope) -> InvalidAiGas {
 }
 
 fn inference(change: impl FnOnce(&mut TxAi<Inference>)) -> TxEnvelope {
-    let payload = InferencePayload { model_id: B256::ZERO, grade: 0, input: Bytes::new() };
+    let payload = InferencePayload { model_id: B256::ZERO, grade: 0, input: Bytes::new(), terms: None };
     let TxEnvelope::Inference(tx) = ai::<Inference>(TxAi::<Inference>::encode_payload(&payload)) else { panic!() };
     let mut tx = tx.into_parts().0;
     change(&mut tx);
