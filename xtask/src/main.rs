@@ -9,6 +9,7 @@ mod clients;
 mod deny;
 mod files;
 mod floors;
+mod mutations;
 mod node;
 mod purity;
 mod spdx;
@@ -40,6 +41,8 @@ usage: cargo xtask COMMAND
                   (GeneralStateTests, TransactionTests, TrieTests, RLPTests). DIR is searched recursively; without it
                   the suite's folder below LATTICE_VECTORS is taken. The last line is `N passed, N failed, N skipped`;
                   a failure, or no case at all, exits with 1
+  mutations       removes the rules of consensus one at a time; a test must fail each time (sources are changed in
+                  place and put back: commit first)
   vectors-check   the conformance vectors are there
 ";
 
@@ -53,6 +56,9 @@ fn main() -> ExitCode {
             eprint!("{USAGE}");
             ExitCode::from(2)
         });
+    }
+    if arguments == ["mutations"] {
+        return mutations::command(&workspace);
     }
     let mut report = Report::default();
     match arguments.as_slice() {

@@ -8,7 +8,7 @@
 
 use alloy_primitives::B256;
 
-use crate::{Dag, InvalidHeader, ghostdag::Colouring};
+use crate::{Dag, InvalidHeader, dag::Block, ghostdag::Colouring};
 
 /// A chain block's place: distance from genesis and one ancestor far down.
 ///
@@ -47,15 +47,18 @@ impl Dag {
     /// The newest block of the selected chain of `from`, itself included, whose blue score is at most `score_max`.
     /// Genesis has blue score 0, so there always is one.
     pub(crate) fn chain_block_below(&self, from: u32, score_max: u64) -> u32 {
-        let is_above = |block: u32| self.block(block).colouring.blue_score > score_max;
+        self.newest_chain_block(from, |block| block.colouring.blue_score <= score_max)
+    }
+
+    /// The newest block of the selected chain of `from`, itself included, that is old: genesis must be, and so must be
+    /// everything below an old block.
+    fn newest_chain_block(&self, from: u32, is_old: impl Fn(&Block) -> bool) -> u32 {
+        let is_above = |block: u32| !is_old(self.block(block));
         let mut at = from;
         while is_above(at) {
             let jump = self.jumps.jump(at);
-            at = if is_above(jump) {
-                jump
-            } else {
-                self.block(at).colouring.selected_parent().expect("genesis is above no score")
-            };
+            at =
+                if is_above(jump) { jump } else { self.block(at).colouring.selected_parent().expect("genesis is old") };
         }
         at
     }
@@ -69,6 +72,15 @@ impl Dag {
         let block = self.indices.get(block).copied()?;
         let score = self.block(block).colouring.blue_score.saturating_sub(depth);
         Some(self.block(self.chain_block_below(block, score)).hash)
+    }
+
+    /// The newest block on the selected chain of a block, itself included, with at most this slot: the block of a checkpoint
+    /// ([`crate::finality::CheckpointParams::slot_max`]). None when the block is not known. O(log n).
+    pub fn chain_block_at_slot(&self, block: &B256, slot_max: u64) -> Option<B256> {
+        let block = self.indices.get(block).copied()?;
+        let genesis_slot = self.block(0).slot;
+        let found = self.newest_chain_block(block, |block| block.slot <= slot_max.max(genesis_slot));
+        Some(self.block(found).hash)
     }
 
     /// The merge-depth root of a block coloured like this; none for genesis.

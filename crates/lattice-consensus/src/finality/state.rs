@@ -93,6 +93,52 @@ impl Finality {
         self.trim();
     }
 
+    /// Fixed form: the finalised checkpoint, the number of justified ones (u32) and these, then (source, target) of waiting
+    /// links. A checkpoint is its index (u64) and its hash; integers are big-endian.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(44 + 40 * self.justified.len() + 80 * self.waiting.len());
+        let put = |out: &mut Vec<u8>, checkpoint: &Checkpoint| {
+            out.extend_from_slice(&checkpoint.index.to_be_bytes());
+            out.extend_from_slice(checkpoint.hash.as_slice());
+        };
+        put(&mut out, &self.finalised);
+        out.extend_from_slice(&(self.justified.len() as u32).to_be_bytes());
+        for checkpoint in &self.justified {
+            put(&mut out, checkpoint);
+        }
+        for (source, target) in &self.waiting {
+            put(&mut out, source);
+            put(&mut out, target);
+        }
+        out
+    }
+
+    /// Reads [`Finality::encode`]; none when the bytes are no such state.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (finalised, rest) = bytes.split_at_checked(40)?;
+        let (count, rest) = rest.split_first_chunk::<4>()?;
+        let (justified, waiting) = rest.split_at_checked((u32::from_be_bytes(*count) as usize).checked_mul(40)?)?;
+        if waiting.len() % 80 != 0 {
+            return None;
+        }
+        let read = |bytes: &[u8]| {
+            Some(Checkpoint {
+                index: u64::from_be_bytes(bytes.get(..8)?.try_into().ok()?),
+                hash: B256::from_slice(bytes.get(8..40)?),
+            })
+        };
+        let state = Self {
+            finalised: read(finalised)?,
+            justified: justified.chunks_exact(40).map(read).collect::<Option<_>>()?,
+            waiting: waiting
+                .chunks_exact(80)
+                .map(|link| Some((read(link)?, read(link.get(40..)?)?)))
+                .collect::<Option<_>>()?,
+        };
+        // One state has one form, and it holds what the other methods rely on.
+        (state.justified.contains(&state.finalised) && state.encode() == bytes).then_some(state)
+    }
+
     fn trim(&mut self) {
         let finalised = self.finalised;
         self.justified.retain(|checkpoint| checkpoint.index > finalised.index || *checkpoint == finalised);
@@ -122,6 +168,28 @@ mod tests {
             target_blue_score: 0,
             target_evm_hash: B256::ZERO,
         }
+    }
+
+    #[test]
+    #[allow(clippy::unwrap_used)]
+    fn states_come_back_and_spoilt_ones_are_refused() {
+        let mut state = Finality::genesis(checkpoint(0).hash);
+        for (source, target) in [(0, 2), (2, 3), (3, 7), (9, 11), (12, 13)] {
+            state.apply(&link(source, target));
+        }
+        assert_eq!((state.finalised().index, state.justified().index, state.waiting.len()), (2, 7, 2));
+        let bytes = state.encode();
+        assert_eq!(Finality::decode(&bytes).unwrap(), state);
+        for cut in 0..bytes.len() {
+            // What is cut off between two waiting links is a state of fewer links.
+            assert!(bytes.len() - cut == 80 || bytes.len() - cut == 160 || Finality::decode(&bytes[..cut]).is_none());
+        }
+        let mut other = bytes.clone();
+        other[7] ^= 1;
+        assert_eq!(Finality::decode(&other), None, "the finalised one must be justified");
+        let mut swapped = bytes;
+        swapped[44..124].rotate_left(40);
+        assert_eq!(Finality::decode(&swapped), None, "the justified ones ascend");
     }
 
     #[test]

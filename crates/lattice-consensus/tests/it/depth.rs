@@ -127,11 +127,15 @@ fn chain_blocks_are_found_by_depth() {
                 let score = dag.blue_score(&block).unwrap().saturating_sub(depth);
                 let expected = dag.selected_chain(&block).find(|hash| dag.blue_score(hash).unwrap() <= score);
                 assert_eq!(dag.chain_block_at_depth(&block, depth), expected, "seed {seed}");
+                // The slots of these shapes are the blocks' places.
+                let expected = dag.selected_chain(&block).find(|hash| dag.slot(hash).unwrap() <= depth);
+                assert_eq!(dag.chain_block_at_slot(&block, depth), expected, "seed {seed}");
             }
         }
     }
     let dag = dag(params(1), "B <- A");
     assert_eq!(dag.chain_block_at_depth(&hash("unknown"), 1), None);
+    assert_eq!(dag.chain_block_at_slot(&hash("unknown"), 1), None);
 }
 
 #[test]
