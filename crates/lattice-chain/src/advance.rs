@@ -13,7 +13,7 @@ use alloy_primitives::{Address, B256};
 use lattice_consensus::{GhostdagData, Merged};
 use lattice_execution::{BlockContext, BlockExecutor, Executed, Occurrence, Payee, artifact_list_cid};
 use lattice_storage::Batch;
-use lattice_types::{CheckedBlock, DagHeader, EvmBlock, cid::MaybeCid};
+use lattice_types::{CheckedBlock, DagHeader, EvmBlock, TxEnvelope, cid::MaybeCid};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -95,6 +95,8 @@ pub struct Execution<'a> {
     pub proposer: u32,
     /// Models named by the block's own certificates.
     pub activations: Vec<B256>,
+    /// Transactions that the block itself will most likely execute: their inferences run ahead, together.
+    pub ahead: Vec<&'a TxEnvelope>,
 }
 
 impl Chain {
@@ -162,6 +164,7 @@ impl Chain {
                     prev_randao: header.prev_randao(),
                     proposer: header.proposer,
                     activations: block.block().body.readiness.iter().map(|certificate| certificate.model_id).collect(),
+                    ahead: block.block().body.transactions.iter().collect(),
                 };
                 let own = self.payee(header.proposer);
                 let run = |executor: &mut BlockExecutor<'_>| {
@@ -217,6 +220,9 @@ impl Chain {
             merged.push((checked, payee));
         }
         activations.extend(&execution.activations);
+        let engine = self.models.engine(&state);
+        let merged_transactions = merged.iter().flat_map(|(block, _)| &block.block().body.transactions);
+        engine.run_ahead(merged_transactions.chain(execution.ahead.iter().copied()));
         let context = BlockContext {
             spec: &self.spec,
             parent: &parent.header,
@@ -228,7 +234,7 @@ impl Chain {
             block_hashes: &|number| self.ancestor_hash(&parent, number),
             activations: &activations,
             blue_producers: &blue_producers,
-            inference: &self.models.engine(&state),
+            inference: &engine,
         };
         let mut executor = BlockExecutor::begin(context, &state)?;
         for (block, payee) in &merged {

@@ -31,6 +31,6 @@ pub use lattice_inference::{ValueInfo, executor_version, is_accelerated};
 pub use lattice_state::{AccountProof, State};
 pub use lattice_storage::{ArtifactStore, StorageFault, artifact::ArtifactError};
 pub use models::{ModelSignature, ModelStore};
-pub use pool::{AdmissionError, PoolIndex};
+pub use pool::{AdmissionError, Lane, PoolIndex};
 pub use template::Template;
 pub use view::{BlockStatus, DagFacts, View};

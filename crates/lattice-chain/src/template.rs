@@ -7,6 +7,7 @@ use crate::{
     advance::{Commitments, Execution, seal_evm},
     chain::{Chain, Effects},
     error::ChainError,
+    pool::{Draw, Lane},
 };
 use alloy_consensus::Transaction;
 use alloy_eips::eip2718::Encodable2718;
@@ -80,14 +81,16 @@ impl Chain {
             artifact_cid: Default::default(),
             signature: bls::Signature::ZERO,
         };
+        let ahead = self.inferences_ahead(slot, &state);
         let execution = Execution {
             merge: &merge,
             slot,
             prev_randao: header.prev_randao(),
             proposer,
             activations: readiness.iter().map(|certificate| certificate.model_id).collect(),
+            ahead: ahead.iter().map(|tx| tx.inner()).collect(),
         };
-        let (picks, mut executed) = self.execute(&execution, |executor| self.pick(executor, proposer, &state))?;
+        let (picks, mut executed) = self.execute(&execution, |executor| self.pick(executor, proposer, slot, &state))?;
         // What we tried and left out is no part of the block.
         executed.evm.skipped.retain(|tx| !tx.carrier.is_zero());
         let commitments = Commitments::of(&executed);
@@ -105,16 +108,40 @@ impl Chain {
         Ok(Effects { seal: Some(Box::new(template)), ..Effects::default() })
     }
 
+    /// The inferences that a block of this slot will most likely take, in as far as the AI lane holds them.
+    fn inferences_ahead(&self, slot: u64, state: &lattice_state::State) -> Vec<Arc<RecoveredTx>> {
+        if self.pool.index().lanes()[Lane::Inference as usize] < 2 {
+            return Vec::new();
+        }
+        let base_fee = lattice_execution::base_fee_next(&self.spec, &self.fork.head.header);
+        let mut ready = self.pool.ready(state, Draw { spec: &self.spec, base_fee, slot });
+        let (mut found, mut gas, mut ai_gas) = (Vec::new(), 0u64, AiGasSum::default());
+        while let Some(tx) = ready.pop() {
+            let sum = ai_gas.with(tx.inner(), &self.spec);
+            let gas_after = gas.saturating_add(tx.gas_limit());
+            if gas_after <= self.spec.gas_limit && sum.fits(&self.spec) {
+                (gas, ai_gas) = (gas_after, sum);
+                ready.accept(tx);
+                if Lane::of(tx.inner()) == Lane::Inference {
+                    found.push(tx.clone());
+                }
+            }
+        }
+        found
+    }
+
     /// Fills the block with the best transactions that fit and execute.
     fn pick(
         &self,
         executor: &mut BlockExecutor<'_>,
         proposer: u32,
+        slot: u64,
         state: &lattice_state::State,
     ) -> Result<Picks, ChainError> {
         let mut picks = Picks::default();
         let payee = self.payee(proposer);
-        let mut ready = self.pool.ready(state, executor.base_fee());
+        let draw = Draw { spec: &self.spec, base_fee: executor.base_fee(), slot };
+        let mut ready = self.pool.ready(state, draw);
         while let Some(tx) = ready.pop() {
             let bytes = tx.inner().encode_2718_len();
             let ai_gas = picks.ai_gas.with(tx.inner(), &self.spec);

@@ -11,6 +11,7 @@ use crate::{
     params::Params,
 };
 use alloy_primitives::{U64, U256};
+use lattice_chain::Lane;
 use serde_json::json;
 
 const OWN: &[Row] = &[("lattice_status", 0, Run::Quick(status))];
@@ -40,10 +41,17 @@ fn status(api: &Api, _: &mut Params<'_>) -> Answer {
         "tips": view.tips(),
         "blueScore": U64::from(blue_score),
         "pool": { "pending": U64::from(pending), "queued": U64::from(queued) },
+        "lanes": lanes(api),
         "models": U64::from(models),
         "safe": U64::from(view.safe_number()),
         "finalized": U64::from(view.finalized_number()),
         "executor": lattice_chain::executor_version(),
         "accelerated": lattice_chain::is_accelerated(),
     }))
+}
+
+/// Waiting transactions by lane of the pool.
+fn lanes(api: &Api) -> serde_json::Map<String, serde_json::Value> {
+    let counts = api.backend().pool().lanes();
+    Lane::ALL.into_iter().map(|lane| (lane.name().into(), json!(U64::from(counts[lane as usize])))).collect()
 }

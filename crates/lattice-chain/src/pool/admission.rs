@@ -83,17 +83,29 @@ pub enum AdmissionError {
     #[error("replacement transaction underpriced: raise both fees by at least {REPLACEMENT_PERCENT} %")]
     ReplacementUnderpriced,
     /// The sender has too many transactions waiting.
-    #[error("txpool is full for this sender: {max} of its transactions wait, send more once some are mined")]
+    #[error("txpool is full for this sender: {max} of its {lane} transactions wait, send more once some are mined")]
     SenderFull {
+        /// The lane.
+        lane: &'static str,
         /// The bound.
         max: usize,
+    },
+    /// The pool is full of transactions that pay as much or more.
+    #[error("transaction underpriced: the pool's {lane} lane is full, pay a tip above {min} wei a gas")]
+    Underpriced {
+        /// The lane.
+        lane: &'static str,
+        /// Wei a gas that the cheapest transaction there pays.
+        min: u128,
     },
     /// The node is about to end.
     #[error("the node is stopping: send the transaction again once it runs")]
     Stopping,
     /// The pool is full.
-    #[error("txpool is full: {max} transactions wait, try again once some are mined")]
+    #[error("txpool is full: its {lane} lane holds at most {max} transactions, try again once some are mined")]
     PoolFull {
+        /// The lane.
+        lane: &'static str,
         /// The bound.
         max: usize,
     },

@@ -1,5 +1,6 @@
 //! What others read of the pool, without waiting for the chain's thread.
 
+use super::lane::Lane;
 use alloy_consensus::Transaction;
 use alloy_primitives::{Address, B256};
 use lattice_types::RecoveredTx;
@@ -18,6 +19,8 @@ pub struct PoolIndex {
 struct Content {
     by_hash: HashMap<B256, Arc<RecoveredTx>>,
     next_nonce: HashMap<Address, u64>,
+    /// Transactions in each lane.
+    lanes: [usize; 4],
 }
 
 impl PoolIndex {
@@ -42,8 +45,9 @@ impl PoolIndex {
         (pending, content.by_hash.len() - pending)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.read().by_hash.len()
+    /// How many transactions wait in each lane, in the order of [`Lane::ALL`].
+    pub fn lanes(&self) -> [usize; 4] {
+        self.read().lanes
     }
 
     pub(super) fn contains(&self, hash: &B256) -> bool {
@@ -53,11 +57,17 @@ impl PoolIndex {
     pub(super) fn insert(&self, tx: Arc<RecoveredTx>, next_nonce: u64) {
         let mut content = self.write();
         content.next_nonce.insert(tx.signer(), next_nonce);
-        content.by_hash.insert(*tx.inner().hash(), tx);
+        let lane = Lane::of(tx.inner());
+        if content.by_hash.insert(*tx.inner().hash(), tx).is_none() {
+            content.lanes[lane as usize] += 1;
+        }
     }
 
     pub(super) fn remove(&self, tx: &RecoveredTx) {
-        self.write().by_hash.remove(tx.inner().hash());
+        let mut content = self.write();
+        if content.by_hash.remove(tx.inner().hash()).is_some() {
+            content.lanes[Lane::of(tx.inner()) as usize] -= 1;
+        }
     }
 
     pub(super) fn set_next_nonce(&self, sender: Address, nonce: Option<u64>) {

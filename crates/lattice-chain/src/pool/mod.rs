@@ -1,40 +1,43 @@
-//! The mempool: recovered transactions that wait for a block, ordered by nonce within a sender and by tip among
-//! senders, and the readiness certificates that wait with them.
+//! The mempool: recovered transactions that wait for a block, and the readiness certificates that wait with them.
 //!
-//! Bounded in total and a sender. Everything that the EVM would refuse whatever comes before it (fees a sender cannot
+//! Transactions wait in lanes (`lane`): ordinary ones, models and their updates, training, inference. Each lane is bounded
+//! in transactions and bytes, in total and a sender; when one is full, the cheapest last transaction of a sender goes
+//! (`queue`). A block takes by nonce within a sender, in fair shares among lanes, and by model within a lane (`ready`).
+//! A transaction supersedes another of the same sender and nonce only.
+//! Everything that the EVM would refuse whatever comes before it (fees a sender cannot
 //! pay, gas below the intrinsic cost, old nonces) is refused at admission with geth's words, on which tools match.
 
 mod admission;
 mod index;
+mod lane;
+mod queue;
+mod ready;
 
 pub use admission::AdmissionError;
 pub use index::PoolIndex;
+pub use lane::Lane;
+pub use ready::{Draw, Ready};
 
 use crate::models;
 use alloy_consensus::Transaction;
 use alloy_primitives::{Address, B256};
+use lane::LIMITS;
 use lattice_state::State;
 use lattice_types::{ChainSpec, ReadinessCertificate, RecoveredTx};
-use std::{
-    collections::{BTreeMap, BinaryHeap},
-    sync::Arc,
-};
+use queue::{Occupancy, Queue, Waiting};
+use std::{collections::BTreeMap, sync::Arc};
 
-/// Transactions in the pool.
-pub const TRANSACTIONS_MAX: usize = 65_536;
-/// Transactions of one sender.
-pub const SENDER_TRANSACTIONS_MAX: usize = 8_192;
 /// How far ahead of the account's nonce a transaction may be.
-pub const NONCE_GAP_MAX: u64 = SENDER_TRANSACTIONS_MAX as u64;
+pub const NONCE_GAP_MAX: u64 = 8_192;
 /// A replacement must raise both fees by this many percent.
 pub const REPLACEMENT_PERCENT: u128 = 10;
-
-type Queue = BTreeMap<u64, Arc<RecoveredTx>>;
 
 /// Transactions and certificates that wait for a block.
 #[derive(Debug)]
 pub struct Pool {
     senders: BTreeMap<Address, Queue>,
+    /// What each lane holds.
+    held: Occupancy,
     /// Certificates by model.
     certificates: BTreeMap<B256, ReadinessCertificate>,
     index: Arc<PoolIndex>,
@@ -42,7 +45,12 @@ pub struct Pool {
 
 impl Pool {
     pub fn new() -> Self {
-        Self { senders: BTreeMap::new(), certificates: BTreeMap::new(), index: Arc::default() }
+        Self {
+            senders: BTreeMap::new(),
+            held: Occupancy::default(),
+            certificates: BTreeMap::new(),
+            index: Arc::default(),
+        }
     }
 
     /// What others may read of the pool without waiting for the chain's thread.
@@ -62,23 +70,67 @@ impl Pool {
         if account.code_hash != alloy_primitives::KECCAK256_EMPTY {
             admission::check_sender_code(&account.code_hash, state)?;
         }
-        let queue = self.senders.entry(sender).or_default();
-        let nonce = tx.nonce();
-        if let Some(old) = queue.get(&nonce) {
-            admission::check_replacement(old, &tx)?;
-            self.index.remove(old);
-        } else if queue.len() >= SENDER_TRANSACTIONS_MAX {
-            return Err(AdmissionError::SenderFull { max: SENDER_TRANSACTIONS_MAX });
-        } else if self.index.len() >= TRANSACTIONS_MAX {
-            if queue.is_empty() {
-                self.senders.remove(&sender);
-            }
-            return Err(AdmissionError::PoolFull { max: TRANSACTIONS_MAX });
-        }
-        let tx = Arc::new(tx);
-        queue.insert(nonce, tx.clone());
-        self.index.insert(tx, next_nonce(queue, account.nonce));
+        self.put(tx, account.nonce)?;
         Ok(hash)
+    }
+
+    /// Queues a transaction that the EVM would take from an account with this nonce.
+    fn put(&mut self, tx: RecoveredTx, account_nonce: u64) -> Result<(), AdmissionError> {
+        let (sender, nonce) = (tx.signer(), tx.nonce());
+        let waiting = Waiting::new(tx);
+        self.make_room(&waiting, account_nonce)?;
+        let queue = self.senders.entry(sender).or_default();
+        if let Some(old) = self.held.remove(queue, nonce) {
+            self.index.remove(&old.tx);
+        }
+        let tx = waiting.tx.clone();
+        self.held.insert(queue, waiting);
+        queue.settle_next(account_nonce);
+        self.held.note_tail(sender, queue);
+        self.index.insert(tx, queue.next());
+        Ok(())
+    }
+
+    /// Checks that a transaction may take the place of the one with its nonce, and that its lane has room for it; what
+    /// is worth less goes. Nothing changes when it is refused.
+    fn make_room(&mut self, waiting: &Waiting, account_nonce: u64) -> Result<(), AdmissionError> {
+        let (nonce, lane) = (waiting.tx.nonce(), waiting.place.lane);
+        let queue = self.senders.get(&waiting.tx.signer());
+        let old = queue.and_then(|queue| queue.get(nonce));
+        if let Some(old) = old {
+            admission::check_replacement(&old.tx, &waiting.tx)?;
+        }
+        let max = LIMITS[lane as usize].sender_transactions_max;
+        let stays = old.is_some_and(|old| old.place.lane == lane);
+        if !stays && queue.is_some_and(|queue| queue.count(lane) >= max) {
+            return Err(AdmissionError::SenderFull { lane: lane.name(), max });
+        }
+        let next = queue.map_or(account_nonce, |queue| queue.next().max(account_nonce));
+        for victim in self.held.make_room(waiting, old, nonce <= next)? {
+            self.evict_last(victim);
+        }
+        Ok(())
+    }
+
+    /// Drops a sender's last transaction.
+    fn evict_last(&mut self, sender: Address) {
+        let Some(queue) = self.senders.get_mut(&sender) else { return };
+        if let Some(evicted) = queue.last().and_then(|nonce| self.held.remove(queue, nonce)) {
+            self.index.remove(&evicted.tx);
+        }
+        self.note(sender);
+    }
+
+    /// Brings what is known of a sender's queue up to date after transactions left it.
+    fn note(&mut self, sender: Address) {
+        let Some(queue) = self.senders.get_mut(&sender) else { return };
+        self.held.note_tail(sender, queue);
+        if queue.is_empty() {
+            self.senders.remove(&sender);
+            self.index.set_next_nonce(sender, None);
+        } else {
+            self.index.set_next_nonce(sender, Some(queue.next()));
+        }
     }
 
     /// Whether a transaction could go into a block now: the next nonce of its sender, and a fee cap that pays
@@ -86,17 +138,17 @@ impl Pool {
     pub fn has_ready(&self, state: &State, base_fee: u64) -> bool {
         self.senders.iter().any(|(sender, queue)| {
             let nonce = state.account(sender).map_or(0, |account| account.nonce);
-            queue.get(&nonce).is_some_and(|tx| tx.max_fee_per_gas() >= u128::from(base_fee))
+            queue.get(nonce).is_some_and(|waiting| waiting.tx.max_fee_per_gas() >= u128::from(base_fee))
         })
     }
 
-    /// Executable transactions, greatest tip first among senders, in nonce order within one.
-    pub fn ready<'a>(&'a self, state: &State, base_fee: u64) -> Ready<'a> {
-        let mut ready = Ready { senders: &self.senders, heads: BinaryHeap::new(), base_fee };
+    /// Executable transactions in the order in which a block takes them: see `ready`.
+    pub fn ready<'a>(&'a self, state: &State, draw: Draw<'a>) -> Ready<'a> {
+        let mut ready = Ready::new(&self.senders, draw);
         for (sender, queue) in &self.senders {
             let nonce = state.account(sender).map_or(0, |account| account.nonce);
-            if let Some(tx) = queue.get(&nonce) {
-                ready.push(tx);
+            if let Some(waiting) = queue.get(nonce) {
+                ready.push(waiting);
             }
         }
         ready
@@ -106,9 +158,10 @@ impl Pool {
     pub fn drop_unfit(&mut self, unfit: &[Arc<RecoveredTx>], state: &State) {
         for tx in unfit {
             let sender = tx.signer();
-            if let Some(queue) = self.senders.get_mut(&sender) {
-                queue.remove(&tx.nonce());
-                self.index.remove(tx);
+            if let Some(queue) = self.senders.get_mut(&sender)
+                && let Some(dropped) = self.held.remove(queue, tx.nonce())
+            {
+                self.index.remove(&dropped.tx);
             }
             self.settle(&sender, state);
         }
@@ -126,17 +179,12 @@ impl Pool {
     fn settle(&mut self, sender: &Address, state: &State) {
         let Some(queue) = self.senders.get_mut(sender) else { return };
         let nonce = state.account(sender).map_or(0, |account| account.nonce);
-        let keep = queue.split_off(&nonce);
-        for tx in std::mem::replace(queue, keep).into_values() {
-            self.index.remove(&tx);
+        for old in self.held.remove_below(queue, nonce) {
+            self.index.remove(&old.tx);
         }
-        if queue.is_empty() {
-            self.senders.remove(sender);
-            self.index.set_next_nonce(*sender, None);
-        } else {
-            let next = next_nonce(queue, nonce);
-            self.index.set_next_nonce(*sender, Some(next));
-        }
+        queue.restart();
+        queue.settle_next(nonce);
+        self.note(*sender);
     }
 
     /// Keeps a certificate for the next block.
@@ -150,68 +198,5 @@ impl Pool {
     }
 }
 
-/// The nonce after the run of consecutive transactions that begins at the account's nonce.
-fn next_nonce(queue: &Queue, nonce: u64) -> u64 {
-    let mut next = nonce;
-    for &queued in queue.range(nonce..).map(|(queued, _)| queued) {
-        if queued != next {
-            break;
-        }
-        next += 1;
-    }
-    next
-}
-
-struct Head<'a> {
-    tip: u128,
-    tx: &'a Arc<RecoveredTx>,
-}
-
-impl PartialEq for Head<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Head<'_> {}
-
-impl PartialOrd for Head<'_> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Head<'_> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        // Equal tips: the sender's address decides, so that a template is a function of the pool's content.
-        self.tip.cmp(&other.tip).then_with(|| other.tx.signer().cmp(&self.tx.signer()))
-    }
-}
-
-/// Iterator over executable transactions.
-pub struct Ready<'a> {
-    senders: &'a BTreeMap<Address, Queue>,
-    heads: BinaryHeap<Head<'a>>,
-    base_fee: u64,
-}
-
-impl<'a> Ready<'a> {
-    fn push(&mut self, tx: &'a Arc<RecoveredTx>) {
-        if let Some(tip) = tx.effective_tip_per_gas(self.base_fee) {
-            self.heads.push(Head { tip, tx });
-        }
-    }
-
-    /// The best transaction that is left. Its sender's next one follows only after [`Ready::accept`].
-    pub fn pop(&mut self) -> Option<&'a Arc<RecoveredTx>> {
-        self.heads.pop().map(|head| head.tx)
-    }
-
-    /// Says that `tx` went into the block, so that its sender's next transaction may follow.
-    pub fn accept(&mut self, tx: &RecoveredTx) {
-        let senders = self.senders;
-        if let Some(next) = senders.get(&tx.signer()).and_then(|queue| queue.get(&(tx.nonce() + 1))) {
-            self.push(next);
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

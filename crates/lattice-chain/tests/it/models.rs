@@ -33,17 +33,24 @@ fn ai<K: AiKind>(nonce: u64, payload: &K::Payload) -> TxEnvelope
 where
     TxEnvelope: From<alloy_consensus::Signed<TxAi<K>>>,
 {
+    ai_by::<K>(0, nonce, payload, 4_000_000)
+}
+
+fn ai_by<K: AiKind>(account: usize, nonce: u64, payload: &K::Payload, ai_gas_limit: u64) -> TxEnvelope
+where
+    TxEnvelope: From<alloy_consensus::Signed<TxAi<K>>>,
+{
     let tx = TxAi::<K> {
         chain_id: DEV_CHAIN_ID,
         nonce,
         max_priority_fee_per_gas: 1_000_000_000,
         max_fee_per_gas: 100_000_000_000,
         gas_limit: 5_000_000,
-        ai_gas_limit: 4_000_000,
+        ai_gas_limit,
         payload: TxAi::<K>::encode_payload(payload),
         ..Default::default()
     };
-    signer(0).sign(tx).into()
+    signer(account).sign(tx).into()
 }
 
 /// A certificate by the first `signers` validators.
@@ -190,4 +197,64 @@ fn a_model_update_is_admitted_mined_and_activated() {
     assert_eq!(record.name, "digits");
     assert_eq!(view.registrations(0, 10).1, [first.model_id, id]);
     node.models.verify(&id, &record).unwrap();
+}
+
+#[test]
+fn many_inputs_of_one_model_give_the_bits_and_gas_of_single_runs() {
+    let mut nodes = nodes(3);
+    let payload = put_digits(&nodes[0]);
+    let id = payload.model_id;
+    put_digits(&nodes[1]);
+    put_digits(&nodes[2]);
+    let deploy = nodes[0].seal([ai::<ModelDeploy>(0, &payload)]);
+    nodes[0].chain.handle(0, Input::Readiness(certificate(id, 4))).unwrap();
+    let activate = nodes[0].seal([]);
+
+    let ask = |account, byte: u8, length: u64, bound| {
+        let input = Bytes::from(vec![byte; length as usize]);
+        ai_by::<Inference>(account, 0, &InferencePayload { model_id: id, grade: 0, input, terms: None }, bound)
+    };
+    let whole = payload.input_bytes;
+    // Two inputs, one of them twice; an input that is too short; a bound that does not cover the run.
+    let txs = [
+        ask(1, 1, whole, 2_000_000),
+        ask(2, 2, whole, 2_000_000),
+        ask(3, 1, whole, 2_000_000),
+        ask(4, 3, whole - 1, 2_000_000),
+        ask(5, 4, whole, 1),
+    ];
+    let batch = nodes[0].seal(txs.clone());
+    nodes[1].give_all([&deploy, &activate, &batch]);
+    assert_eq!(nodes[1].head(), nodes[0].head(), "whoever seals and whoever follows agree");
+
+    let head = nodes[1].chain.head().clone();
+    let at = |tx: &TxEnvelope| head.transactions.iter().position(|included| included.hash == *tx.hash()).unwrap();
+    let success: Vec<bool> = txs.iter().map(|tx| head.receipts[at(tx)].success).collect();
+    assert_eq!(success, [true, true, true, false, false]);
+    // A store that has run nothing runs one by one: the same bits.
+    let view = nodes[1].chain.view().unwrap();
+    for byte in [1, 2] {
+        let input = vec![byte; whole as usize];
+        let single = nodes[2].models.run_model(&id, &payload.artifact, &input).unwrap();
+        assert_eq!(view.inference_record(&id, &keccak256(&input)), Some(keccak256(&single)));
+        assert_eq!(view.run_model(&id, &input).unwrap(), single);
+    }
+    // A hit in the cache costs what a miss does: all runs but the block's first, which loads the model, cost the same.
+    let gas = |index: usize| {
+        let before = index.checked_sub(1).map_or(0, |previous| head.receipts[previous].cumulative_gas_used);
+        head.receipts[index].cumulative_gas_used - before
+    };
+    let mut costs: Vec<u64> = txs[..3].iter().map(|tx| gas(at(tx))).collect();
+    costs.sort_unstable();
+    assert_eq!(costs[0], costs[1], "{costs:?}");
+    // A third node that executes them in blocks of one agrees on what is recorded.
+    nodes[2].give_all([&deploy, &activate]);
+    for tx in &txs[..3] {
+        nodes[2].seal([tx.clone()]);
+    }
+    let single = nodes[2].chain.view().unwrap();
+    for byte in [1, 2] {
+        let hash = keccak256(vec![byte; whole as usize]);
+        assert_eq!(single.inference_record(&id, &hash), view.inference_record(&id, &hash));
+    }
 }

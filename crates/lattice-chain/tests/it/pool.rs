@@ -1,9 +1,11 @@
 //! What waits, what is refused and what a block takes first.
 
-use crate::net::{Node, address, transaction, transfer};
+use crate::net::{Node, address, spec, transaction, transfer};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use lattice_chain::{AdmissionError, ChainError};
-use lattice_types::TxEnvelope;
+use lattice_storage::MemoryKv;
+use lattice_types::{ChainSpec, TxEnvelope};
+use std::sync::Arc;
 
 const TARGET: Address = Address::repeat_byte(0x77);
 
@@ -82,7 +84,9 @@ fn a_gap_waits_and_pending_nonces_stop_before_it() {
 
 #[test]
 fn the_highest_tip_goes_first_and_nonces_stay_in_order() {
-    let mut node = Node::new(0);
+    // One producer: with more, each slot draws a class of senders first.
+    let alone = ChainSpec { validators: spec().validators[..1].to_vec(), ..spec() };
+    let mut node = Node::with(alone, Arc::new(MemoryKv::new()), 0);
     let tip = |account, nonce, gwei: u128| {
         transaction(account, nonce, |tx| tx.max_priority_fee_per_gas = gwei * 1_000_000_000)
     };
