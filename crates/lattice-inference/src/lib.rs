@@ -8,6 +8,8 @@
 //! one ascending chain of fused multiply-adds; SIMD lanes lie across outputs only; sums of rows use 16 lanes and a fixed tree;
 //! transcendental functions are our own or libm's, never the platform's. So AVX2, portable Rust and aarch64 give equal bits.
 
+#[cfg(test)]
+mod bit_tests;
 mod cost;
 mod error;
 mod float_mode;

@@ -175,3 +175,77 @@ dual_kernel! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::Isa;
+
+    /// Numbers of all magnitudes and signs, with the special ones.
+    fn values() -> Vec<f32> {
+        let special =
+            [0.0, -0.0, 1.0, -1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e-45, -1e-40, f32::MAX, f32::MIN];
+        let spread = (0..4000u32).map(|i| f32::from_bits(i.wrapping_mul(0x9e37_79b9)));
+        let near = (0..2000).map(|i| (i - 1000) as f32 * 0.013);
+        special.into_iter().chain(spread).chain(near).collect()
+    }
+
+    fn bits(v: &[f32]) -> Vec<u32> {
+        v.iter().map(|x| if x.is_nan() { crate::tensor::NAN_F32_BITS } else { x.to_bits() }).collect()
+    }
+
+    #[test]
+    fn both_forms_of_every_function_give_the_same_bits() {
+        use Unary::*;
+        let unaries = [
+            Neg,
+            Abs,
+            Sqrt,
+            Reciprocal,
+            Floor,
+            Ceil,
+            Round,
+            Sign,
+            Relu,
+            Exp,
+            Tanh,
+            Sigmoid,
+            Erf,
+            Log,
+            Softplus,
+            Softsign,
+            Sin,
+            Cos,
+            Tan,
+            Asin,
+            Acos,
+            Atan,
+            Sinh,
+            Cosh,
+            Asinh,
+            Acosh,
+            Atanh,
+            LeakyRelu(0.1),
+            Elu(1.5),
+            Celu(0.7),
+            Selu(1.67, 1.05),
+            ThresholdedRelu(0.5),
+            Shrink(0.5, 0.1),
+        ];
+        let x = values();
+        for op in unaries {
+            let (mut a, mut b) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            unary(Isa::Portable, op, &x, &mut a);
+            unary(Isa::detect(), op, &x, &mut b);
+            assert_eq!(bits(&a), bits(&b), "{op:?}");
+        }
+        let y: Vec<f32> = x.iter().rev().copied().collect();
+        use Binary::*;
+        for op in [Add, Sub, Mul, Div, Max, Min, Pow, PRelu, Mod, Fmod] {
+            let (mut a, mut b) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            binary(Isa::Portable, op, &x, &y, &mut a);
+            binary(Isa::detect(), op, &x, &y, &mut b);
+            assert_eq!(bits(&a), bits(&b), "{op:?}");
+        }
+    }
+}

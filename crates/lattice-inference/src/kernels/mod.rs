@@ -21,11 +21,33 @@ pub(crate) enum Isa {
 impl Isa {
     /// The best this CPU offers.
     pub(crate) fn detect() -> Isa {
+        #[cfg(test)]
+        if test_isa::PORTABLE.get() {
+            return Isa::Portable;
+        }
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             return Isa::Avx2;
         }
         Isa::Portable
+    }
+}
+
+/// Lets a test run whole models on the portable kernels of its thread.
+#[cfg(test)]
+pub(crate) mod test_isa {
+    use core::cell::Cell;
+
+    thread_local! {
+        pub(crate) static PORTABLE: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Runs `f` with the portable kernels only.
+    pub(crate) fn portable<T>(f: impl FnOnce() -> T) -> T {
+        PORTABLE.set(true);
+        let result = f();
+        PORTABLE.set(false);
+        result
     }
 }
 

@@ -117,33 +117,75 @@ fn broadcast_strides(shape: &[usize], out: &[usize]) -> Vec<usize> {
     (0..out.len()).map(|axis| if axis < offset || shape[axis - offset] == 1 { 0 } else { own[axis - offset] }).collect()
 }
 
-/// Applies `f` to every pair of two broadcast operands.
-pub(crate) fn zip<A: Copy, B: Copy, O>(
+/// Elements of a row that are handed on at once.
+const ROW: usize = 512;
+
+/// Hands the elements of two broadcast operands on, pair by pair, as slices of equal length.
+///
+/// All that differs between operators is `row`, so the loops around it are compiled once for each pair of types.
+fn rows_of<A: Copy, B: Copy>(
     (a, a_shape): (&[A], &[usize]),
     (b, b_shape): (&[B], &[usize]),
     out: &[usize],
+    row: &mut dyn FnMut(&[A], &[B]),
+) {
+    let loops = Loops::new(out, &[a_shape, b_shape]);
+    let (n, a_stride, b_stride) = (loops.inner(), loops.inner_stride(0), loops.inner_stride(1));
+    let (mut a_row, mut b_row) = (Vec::new(), Vec::new());
+    loops.rows(|[a_at, b_at]| {
+        for start in (0..n).step_by(ROW) {
+            let len = ROW.min(n - start);
+            let xs = run_of(a, a_at + start * a_stride, a_stride, len, &mut a_row);
+            let ys = run_of(b, b_at + start * b_stride, b_stride, len, &mut b_row);
+            row(xs, ys);
+        }
+    });
+}
+
+/// `len` elements from `at` on, `stride` apart: borrowed where they are neighbours, else copied.
+fn run_of<'v, T: Copy>(v: &'v [T], at: usize, stride: usize, len: usize, copy: &'v mut Vec<T>) -> &'v [T] {
+    if stride == 1 {
+        return &v[at..at + len];
+    }
+    copy.clear();
+    match stride {
+        0 => copy.resize(len, v[at]),
+        _ => copy.extend((0..len).map(|i| v[at + i * stride])),
+    }
+    copy
+}
+
+/// Applies `f` to every pair of two broadcast operands.
+pub(crate) fn zip<A: Copy, B: Copy, O>(
+    a: (&[A], &[usize]),
+    b: (&[B], &[usize]),
+    out: &[usize],
     f: impl Fn(A, B) -> O,
 ) -> Vec<O> {
-    let loops = Loops::new(out, &[a_shape, b_shape]);
-    let (n, sa, sb) = (loops.inner(), loops.inner_stride(0), loops.inner_stride(1));
-    let mut result = Vec::with_capacity(loops.len());
-    loops.rows(|[oa, ob]| match (sa, sb) {
-        (1, 1) => result.extend(a[oa..oa + n].iter().zip(&b[ob..ob + n]).map(|(&x, &y)| f(x, y))),
-        (1, 0) => result.extend(a[oa..oa + n].iter().map(|&x| f(x, b[ob]))),
-        (0, 1) => result.extend(b[ob..ob + n].iter().map(|&y| f(a[oa], y))),
-        _ => result.extend((0..n).map(|i| f(a[oa + i * sa], b[ob + i * sb]))),
-    });
+    let mut result = Vec::with_capacity(out.iter().product());
+    rows_of(a, b, out, &mut |xs, ys| result.extend(xs.iter().zip(ys).map(|(&x, &y)| f(x, y))));
     result
 }
 
 /// [`zip`] for operators that refuse some operands, such as a division by zero.
 pub(crate) fn try_zip<A: Copy, B: Copy, O>(
-    (a, a_shape): (&[A], &[usize]),
-    (b, b_shape): (&[B], &[usize]),
+    a: (&[A], &[usize]),
+    b: (&[B], &[usize]),
     out: &[usize],
     f: impl Fn(A, B) -> OpResult<O>,
 ) -> OpResult<Vec<O>> {
-    zip((a, a_shape), (b, b_shape), out, f).into_iter().collect()
+    let mut result = Vec::with_capacity(out.iter().product());
+    let mut refusal = None;
+    rows_of(a, b, out, &mut |xs, ys| {
+        for (&x, &y) in xs.iter().zip(ys) {
+            match f(x, y) {
+                Ok(value) if refusal.is_none() => result.push(value),
+                Ok(_) => {}
+                Err(reason) => refusal = refusal.take().or(Some(reason)),
+            }
+        }
+    });
+    refusal.map_or(Ok(result), Err)
 }
 
 /// A broadcast operand written out in full.

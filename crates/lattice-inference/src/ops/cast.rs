@@ -36,6 +36,11 @@ fn run(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     Ok(vec![tensor(x.shape(), cast(x.data(), target(attributes)?))?])
 }
 
+/// Whether a number is true as a Boolean: all but zero, NaN among them.
+fn is_set<T: Default + PartialEq>(x: &T) -> bool {
+    *x != T::default()
+}
+
 /// Converts elements.
 pub(crate) fn cast(data: &Data, to: DType) -> Data {
     macro_rules! from_number {
@@ -51,7 +56,7 @@ pub(crate) fn cast(data: &Data, to: DType) -> Data {
                 DType::U16 => Data::U16($v.iter().map(|&x| x as u16).collect()),
                 DType::U32 => Data::U32($v.iter().map(|&x| x as u32).collect()),
                 DType::U64 => Data::U64($v.iter().map(|&x| x as u64).collect()),
-                DType::Bool => Data::Bool($v.iter().map(|&x| x != Default::default()).collect()),
+                DType::Bool => Data::Bool($v.iter().map(is_set).collect()),
                 // Integers and f64 go through f64; those beyond 2^53 are rounded on the way.
                 DType::F16 => Data::F16($v.iter().map(|&x| f64_to_f16(x as f64)).collect()),
                 DType::BF16 => Data::BF16($v.iter().map(|&x| f64_to_bf16(x as f64)).collect()),

@@ -58,6 +58,11 @@ fn infer_compare(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec
 }
 
 fn run_compare<const CODE: u16>(_: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
+    compare(CODE, inputs)
+}
+
+/// Not generic: compiled once for all operators.
+fn compare(code: u16, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let [a, b] = operands(inputs)?;
     let shape = broadcast_shapes(&[a.shape(), b.shape()])?;
     macro_rules! compare {
@@ -65,7 +70,7 @@ fn run_compare<const CODE: u16>(_: &Attributes, inputs: &[&Tensor]) -> OpResult<
             match (a.data(), b.data()) {
                 $((Data::$variant(x), Data::$variant(y)) => {
                     let (x, y) = ((x.as_slice(), a.shape()), (y.as_slice(), b.shape()));
-                    match CODE {
+                    match code {
                         0x0301 => zip(x, y, &shape, |x, y| x == y),
                         0x0302 => zip(x, y, &shape, |x, y| x < y),
                         0x0303 => zip(x, y, &shape, |x, y| x <= y),
@@ -195,6 +200,11 @@ fn infer_bits(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<Te
 }
 
 fn run_bits<const CODE: u16>(_: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
+    bits(CODE, inputs)
+}
+
+/// Not generic: compiled once for all operators.
+fn bits(code: u16, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let [a, b] = operands(inputs)?;
     let shape = broadcast_shapes(&[a.shape(), b.shape()])?;
     macro_rules! each {
@@ -202,7 +212,7 @@ fn run_bits<const CODE: u16>(_: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec
             match (a.data(), b.data()) {
                 $((Data::$variant(x), Data::$variant(y)) => {
                     let (x, y) = ((x.as_slice(), a.shape()), (y.as_slice(), b.shape()));
-                    Data::$variant(match CODE {
+                    Data::$variant(match code {
                         0x030d => zip(x, y, &shape, |x, y| x & y),
                         0x030e => zip(x, y, &shape, |x, y| x | y),
                         0x030f => zip(x, y, &shape, |x, y| x ^ y),

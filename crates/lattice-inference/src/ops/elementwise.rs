@@ -165,8 +165,11 @@ impl Kernel {
 }
 
 fn infer_unary<const CODE: u16>(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<TensorType>> {
+    unary_type(unary_of(CODE, attributes)?, types)
+}
+
+fn unary_type(function: Unary, types: &[&TensorType]) -> OpResult<Vec<TensorType>> {
     let [x] = operands(types)?;
-    let function = unary_of(CODE, attributes)?;
     let signed = matches!(x.dtype, DType::I8 | DType::I16 | DType::I32 | DType::I64);
     let unsigned = matches!(x.dtype, DType::U8 | DType::U16 | DType::U32 | DType::U64);
     let fits = match function {
@@ -182,8 +185,12 @@ fn infer_unary<const CODE: u16>(attributes: &Attributes, types: &[&TensorType]) 
 }
 
 fn run_unary<const CODE: u16>(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
+    unary(unary_of(CODE, attributes)?, inputs)
+}
+
+/// Not generic: compiled once for all operators.
+fn unary(function: Unary, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let [x] = operands(inputs)?;
-    let function = unary_of(CODE, attributes)?;
     macro_rules! signed {
         ($variant:ident, $v:ident) => {
             Data::$variant(match function {
@@ -304,8 +311,12 @@ fn infer_binary<const CODE: u16>(attributes: &Attributes, types: &[&TensorType])
 }
 
 fn run_binary<const CODE: u16>(_: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
+    binary(binary_of(CODE), inputs)
+}
+
+/// Not generic: compiled once for all operators.
+fn binary(function: Binary, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let [a, b] = operands(inputs)?;
-    let function = binary_of(CODE);
     let shape = broadcast_shapes(&[a.shape(), b.shape()])?;
     macro_rules! integers {
         ($variant:ident, $t:ty, $a:ident, $b:ident) => {{

@@ -75,7 +75,12 @@ fn run_gather(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tenso
     fn take<T: Copy>(v: &[T], rows: &[usize], outer: usize, size: usize, inner: usize) -> Vec<T> {
         let mut out = Vec::with_capacity(outer * rows.len() * inner);
         for o in 0..outer {
-            rows.iter().for_each(|&r| out.extend_from_slice(&v[(o * size + r) * inner..][..inner]));
+            if inner == 1 {
+                let v = &v[o * size..][..size];
+                out.extend(rows.iter().map(|&r| v[r]));
+            } else {
+                rows.iter().for_each(|&r| out.extend_from_slice(&v[(o * size + r) * inner..][..inner]));
+            }
         }
         out
     }

@@ -299,18 +299,49 @@ fn run_pad(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>>
             _ => None,
         }
     };
+    let axes = if mode == 0 { 0 } else { x.rank() };
     let tables: Vec<Vec<Option<usize>>> =
-        (0..x.rank()).map(|axis| (0..shape[axis]).map(|i| source(axis, i)).collect()).collect();
+        (0..axes).map(|axis| (0..shape[axis]).map(|i| source(axis, i)).collect()).collect();
     macro_rules! each {
         ($($variant:ident)*) => {
             match (x.data(), fill.data()) {
-                $((Data::$variant(v), Data::$variant(f)) => Data::$variant(pad(v, x.shape(), &shape, &tables, f[0])),)*
+                $((Data::$variant(v), Data::$variant(f)) => Data::$variant(match mode {
+                    0 => frame(v, x.shape(), &shape, &before, f[0]),
+                    _ => pad(v, x.shape(), &shape, &tables, f[0]),
+                }),)*
                 _ => return Err("the fill value must have the operand's type".into()),
             }
         };
     }
     let data = each!(F32 F64 I8 I16 I32 I64 U8 U16 U32 U64 Bool F16 BF16);
     Ok(vec![tensor(&shape, data)?])
+}
+
+/// Padding by a constant: the operand's rows copied into a filled result.
+fn frame<T: Copy>(v: &[T], from: &[usize], to: &[usize], before: &[usize], fill: T) -> Vec<T> {
+    let mut out = vec![fill; to.iter().product()];
+    if v.is_empty() {
+        return out;
+    }
+    // Dimensions from the last padded one on are one row.
+    let last = (0..from.len()).rev().find(|&axis| from[axis] != to[axis]).unwrap_or(0);
+    let row: usize = from[last..].iter().product();
+    let strides = strides_of(to);
+    let mut index = vec![0; last];
+    let mut at = before.iter().zip(&strides).map(|(b, s)| b * s).sum();
+    for v in v.chunks_exact(row) {
+        out[at..at + row].copy_from_slice(v);
+        for axis in (0..last).rev() {
+            index[axis] += 1;
+            at += strides[axis];
+            if index[axis] < from[axis] {
+                break;
+            }
+            at -= strides[axis] * from[axis];
+            index[axis] = 0;
+        }
+    }
+    out
 }
 
 fn pad<T: Copy>(v: &[T], from: &[usize], to: &[usize], tables: &[Vec<Option<usize>>], fill: T) -> Vec<T> {

@@ -149,13 +149,18 @@ fn sum_f64(x: &[f64], nest: &Nest) -> Vec<f64> {
 }
 
 fn run<const CODE: u16>(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
+    reduce(CODE, attributes, inputs)
+}
+
+/// Not generic: compiled once for all operators.
+fn reduce(code: u16, attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let [x] = operands(inputs)?;
     let (axes, shape) = result_shape(attributes, x.shape())?;
     macro_rules! each {
         ($v:ident, $sum:expr, $top:expr, $one:expr, $highest:expr, $min:expr, $mul:expr) => {{
             let (moved, nest) = nest($v, x.shape(), &axes);
             let v = moved.as_deref().unwrap_or($v);
-            match CODE {
+            match code {
                 0x0801 => $sum(v, &nest),
                 0x0802 => $top(v, &nest),
                 0x0803 => fold(v, &nest, $highest, $min),
@@ -264,7 +269,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn reduce(op: &OpSpec, x: &Tensor, axes: &[usize], keep: bool) -> Tensor {
+    fn reduced(op: &OpSpec, x: &Tensor, axes: &[usize], keep: bool) -> Tensor {
         let attributes = over(axes, keep);
         let ty = (op.infer)(&attributes, &[&TensorType::of(x)]).unwrap();
         let r = (op.run)(&attributes, &[x]).unwrap().remove(0);
@@ -276,23 +281,23 @@ mod tests {
     fn axes_together_apart_and_none() {
         // numpy: np.arange(24.).reshape(2,3,4).sum(axis=...)
         let x = Tensor::from_f32([2, 3, 4], (0..24).map(|i| i as f32).collect()).unwrap();
-        assert_eq!(reduce(&SUM, &x, &[0, 1, 2], false), Tensor::from_f32([], vec![276.0]).unwrap());
-        assert_eq!(reduce(&SUM, &x, &[0, 2], true), Tensor::from_f32([1, 3, 1], vec![60.0, 92.0, 124.0]).unwrap());
-        assert_eq!(reduce(&SUM, &x, &[1], false).to_f64s(), [12., 15., 18., 21., 48., 51., 54., 57.]);
-        assert_eq!(reduce(&SUM, &x, &[], true), x);
-        assert_eq!(reduce(&MAX, &x, &[0, 2], false).to_f64s(), [15., 19., 23.]);
-        assert_eq!(reduce(&MIN, &x, &[1, 2], false).to_f64s(), [0., 12.]);
+        assert_eq!(reduced(&SUM, &x, &[0, 1, 2], false), Tensor::from_f32([], vec![276.0]).unwrap());
+        assert_eq!(reduced(&SUM, &x, &[0, 2], true), Tensor::from_f32([1, 3, 1], vec![60.0, 92.0, 124.0]).unwrap());
+        assert_eq!(reduced(&SUM, &x, &[1], false).to_f64s(), [12., 15., 18., 21., 48., 51., 54., 57.]);
+        assert_eq!(reduced(&SUM, &x, &[], true), x);
+        assert_eq!(reduced(&MAX, &x, &[0, 2], false).to_f64s(), [15., 19., 23.]);
+        assert_eq!(reduced(&MIN, &x, &[1, 2], false).to_f64s(), [0., 12.]);
         let y = Tensor::from_i32([2, 2], vec![1, 2, 3, 4]).unwrap();
-        assert_eq!(reduce(&PROD, &y, &[0], false), Tensor::from_i32([2], vec![3, 8]).unwrap());
+        assert_eq!(reduced(&PROD, &y, &[0], false), Tensor::from_i32([2], vec![3, 8]).unwrap());
     }
 
     #[test]
     fn empty_reductions_give_the_neutral_element() {
         let x = Tensor::from_f32([2, 0, 3], vec![]).unwrap();
-        assert_eq!(reduce(&SUM, &x, &[1], false).to_f64s(), [0.0; 6]);
-        assert_eq!(reduce(&MAX, &x, &[1], false).to_f64s(), [f64::NEG_INFINITY; 6]);
-        assert_eq!(reduce(&PROD, &x, &[1], false).to_f64s(), [1.0; 6]);
-        assert!(reduce(&SUM, &x, &[0], false).is_empty());
+        assert_eq!(reduced(&SUM, &x, &[1], false).to_f64s(), [0.0; 6]);
+        assert_eq!(reduced(&MAX, &x, &[1], false).to_f64s(), [f64::NEG_INFINITY; 6]);
+        assert_eq!(reduced(&PROD, &x, &[1], false).to_f64s(), [1.0; 6]);
+        assert!(reduced(&SUM, &x, &[0], false).is_empty());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Where test data lies, and how close two tensors are.
 
 use lattice_inference::Tensor;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A folder or file named by an environment variable. Without it the test says that it is skipped; under
 /// `LATTICE_VECTORS_REQUIRED` absence fails.
@@ -18,6 +18,16 @@ pub fn from_env(variable: &str, what: &str) -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// The repository's `models` folder.
+pub fn models() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models")
+}
+
+/// This crate's committed fixtures.
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
 }
 
 /// Why two tensors differ, if they do: |got - want| must stay within `absolute + relative * |want|`.

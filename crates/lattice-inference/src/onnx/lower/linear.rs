@@ -281,6 +281,12 @@ fn conv_transpose(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
         return Err("strides and dilations must be positive".into());
     }
     let output_padding = sizes(c, "output_padding", rank, 0)?;
+    let plain = matches!(c.text("auto_pad", "NOTSET")?.as_str(), "NOTSET" | "" | "VALID") && !c.has("output_shape");
+    let unpadded = plain && sizes(c, "pads", 2 * rank, 0)?.iter().chain(&output_padding).all(|&p| p == 0);
+    if unpadded && strides == kernel && dilations.iter().all(|&d| d == 1) && group == 1 {
+        let y = upsample_by_kernel(c, x, w)?;
+        return Ok(vec![add_bias(c, y, c.optional(2))?]);
+    }
     let extent: Vec<usize> = (0..rank).map(|i| (kernel[i] - 1) * dilations[i]).collect();
     let full: Vec<usize> = (0..rank).map(|i| (input[i] - 1) * strides[i] + extent[i] + 1 + output_padding[i]).collect();
     let (before, after) = transpose_pads(c, input, &strides, &full)?;
@@ -323,6 +329,34 @@ fn conv_transpose(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let geometry = Geometry { strides: vec![1; rank], pads_before, pads_after, dilations, group };
     let y = c.emit(&CONV, geometry.attributes(), &[source, weights])?;
     Ok(vec![add_bias(c, y, c.optional(2))?])
+}
+
+/// A transposed convolution whose kernel is as large as its stride: every input position makes its own block of outputs, so
+/// it is one matrix product for each image and a rearrangement.
+fn upsample_by_kernel(c: &mut NodeContext<'_>, x: Value, w: Value) -> OpResult<Value> {
+    let (x_shape, w_shape) = (c.shape(x), c.shape(w));
+    let (channels, outputs, kernel) = (w_shape[0], w_shape[1], &w_shape[2..]);
+    let (rank, taps) = (kernel.len(), kernel.iter().product::<usize>());
+    // As a convolution by single elements, with an output for each place of the block.
+    let columns = c.reshape(w, &[channels, outputs * taps])?;
+    let rows = c.transpose(columns, &[1, 0])?;
+    let mut pointwise = vec![1; rank + 2];
+    pointwise[..2].copy_from_slice(&[outputs * taps, channels]);
+    let weights = c.reshape(rows, &pointwise)?;
+    let (ones, zeros) = (vec![1; rank], vec![0; rank]);
+    let geometry =
+        Geometry { strides: ones.clone(), pads_before: zeros.clone(), pads_after: zeros, dilations: ones, group: 1 };
+    let y = c.emit(&CONV, geometry.attributes(), &[x, weights])?;
+    // [batch, outputs, k.., size..] becomes [batch, outputs, size, k, size, k].
+    let split: Vec<usize> = [&[x_shape[0], outputs], kernel, &x_shape[2..]].concat();
+    let blocks = c.reshape(y, &split)?;
+    let order: Vec<usize> = [0, 1].into_iter().chain((0..rank).flat_map(|i| [2 + rank + i, 2 + i])).collect();
+    let moved = c.transpose(blocks, &order)?;
+    let mut shape = vec![x_shape[0], outputs];
+    for i in 0..rank {
+        shape.push(x_shape[2 + i].checked_mul(kernel[i]).ok_or("sizes overflow")?);
+    }
+    c.reshape(moved, &shape)
 }
 
 /// Pads of a transposed convolution: given, or worked out from the output shape; negative ones extend the output.

@@ -1,0 +1,82 @@
+//! Whole models and operators on both kinds of kernels: the portable ones must give the bits of the accelerated ones.
+
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+
+use crate::kernels::test_isa::portable;
+use crate::tensor::{DType, Data, element_count};
+use crate::{ImportOptions, Model, Tensor, import_onnx};
+use std::path::Path;
+
+/// Deterministic elements: mostly small numbers, a few special ones.
+fn elements(dtype: DType, shape: &[usize], special: bool) -> Tensor {
+    let count = element_count(dtype, shape).unwrap();
+    let mix = |i: usize| (i as u32 ^ 0x5bd1).wrapping_mul(0x9e37_79b9) >> 8;
+    let data = match dtype {
+        DType::F32 => Data::F32(
+            (0..count)
+                .map(|i| match mix(i) % 61 {
+                    0 if special => f32::NAN,
+                    1 if special => f32::INFINITY,
+                    2 if special => -0.0,
+                    3 if special => 1e-41,
+                    _ => mix(i) as f32 / 8_388_608.0 - 1.0,
+                })
+                .collect(),
+        ),
+        DType::I32 => Data::I32((0..count).map(|i| (mix(i) % 257) as i32).collect()),
+        DType::I64 => Data::I64((0..count).map(|i| i64::from(mix(i) % 2)).collect()),
+        other => Data::zeros(other, count),
+    };
+    Tensor::new(shape, data).unwrap()
+}
+
+fn assert_same_bits(name: &str, file: &[u8]) {
+    let graph = import_onnx(file, &ImportOptions::default()).unwrap();
+    let folded_portably = portable(|| import_onnx(file, &ImportOptions::default())).unwrap();
+    assert_eq!(graph.model_id(), folded_portably.model_id(), "{name}");
+    for special in [false, true] {
+        let inputs: Vec<Tensor> = graph.inputs().iter().map(|i| elements(i.dtype, &i.shape, special)).collect();
+        let model = Model::load(graph.clone()).unwrap();
+        let bytes = |outputs: Vec<Tensor>| outputs.iter().flat_map(Tensor::to_bytes).collect::<Vec<u8>>();
+        let fast = model.run(&inputs).map(bytes);
+        let slow = portable(|| model.run(&inputs).map(bytes));
+        assert_eq!(fast, slow, "{name}");
+        // Node by node, without fusing and packing.
+        if let Ok(fast) = fast {
+            assert_eq!(bytes(unfused(&graph, &inputs)), fast, "{name}");
+        }
+    }
+}
+
+/// The graph's definition: each node by its own `run`.
+fn unfused(graph: &crate::Graph, inputs: &[Tensor]) -> Vec<Tensor> {
+    let mut values: Vec<Tensor> = inputs.to_vec();
+    values.extend(graph.constants().iter().map(|c| c.tensor.as_ref().clone()));
+    for node in graph.nodes() {
+        let operands: Vec<&Tensor> = node.inputs.iter().map(|&v| &values[v as usize]).collect();
+        let results = (node.op.run)(&node.attributes, &operands).unwrap();
+        values.extend(results);
+    }
+    graph.output_values().iter().map(|&v| values[v as usize].clone()).collect()
+}
+
+#[test]
+fn models_give_the_same_bits_on_all_kernels() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert_same_bits("digits", &std::fs::read(root.join("../../models/digits.onnx")).unwrap());
+    match std::env::var_os("LATTICE_MAGIKA") {
+        Some(path) => assert_same_bits("magika", &std::fs::read(path).unwrap()),
+        None => println!("SKIPPED: magika is not here; set LATTICE_MAGIKA to compare its bits too"),
+    }
+}
+
+#[test]
+fn operators_give_the_same_bits_on_all_kernels() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cases = std::fs::read(root.join("tests/fixtures/operators.json")).unwrap();
+    let cases: serde_json::Value = serde_json::from_slice(&cases).unwrap();
+    for case in cases.as_array().unwrap() {
+        let file = alloy_primitives::hex::decode(case["model"].as_str().unwrap()).unwrap();
+        assert_same_bits(case["name"].as_str().unwrap(), &file);
+    }
+}

@@ -1,0 +1,73 @@
+//! Operators one by one: ONNX Runtime's results within a tolerance, and our own bits exactly.
+//!
+//! `tests/fixtures/operators.json` is written by `tests/oracle/operator_fixtures.py`; `tests/fixtures/bits.txt` holds the
+//! hash of each case's output bytes and of each frozen graph. The bits must never change without a new executor version.
+//! After such a change: `LATTICE_BLESS=1 cargo test -p lattice-inference bits`.
+
+use crate::support::{difference, fixtures};
+use lattice_inference::{DType, Graph, ImportOptions, Model, Tensor, import_onnx};
+use std::fmt::Write;
+
+struct Case {
+    name: String,
+    graph: Graph,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+}
+
+fn hex(text: &serde_json::Value) -> Vec<u8> {
+    let text = text.as_str().unwrap();
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
+}
+
+fn tensors(list: &serde_json::Value) -> Vec<Tensor> {
+    let tensor = |t: &serde_json::Value| {
+        let shape: Vec<usize> = t["shape"].as_array().unwrap().iter().map(|d| d.as_u64().unwrap() as usize).collect();
+        Tensor::from_bytes(DType::from_name(t["dtype"].as_str().unwrap()).unwrap(), shape, &hex(&t["data"])).unwrap()
+    };
+    list.as_array().unwrap().iter().map(tensor).collect()
+}
+
+fn cases() -> Vec<Case> {
+    let text = std::fs::read(fixtures().join("operators.json")).unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&text).unwrap();
+    let case = |c: &serde_json::Value| {
+        let name = c["name"].as_str().unwrap().to_string();
+        let graph = import_onnx(&hex(&c["model"]), &ImportOptions::default()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        Case { name, graph, inputs: tensors(&c["inputs"]), outputs: tensors(&c["outputs"]) }
+    };
+    list.as_array().unwrap().iter().map(case).collect()
+}
+
+#[test]
+fn operators_match_onnxruntime() {
+    let cases = cases();
+    assert!(cases.len() > 100);
+    for case in cases {
+        let got = Model::load(case.graph).unwrap().run(&case.inputs).unwrap();
+        assert_eq!(got.len(), case.outputs.len(), "{}", case.name);
+        for (got, want) in got.iter().zip(&case.outputs) {
+            assert_eq!(difference(got, want, 3e-6, 2e-5), None, "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn operators_keep_their_bits() {
+    let mut text = String::new();
+    for case in cases() {
+        let id = case.graph.model_id();
+        let outputs = Model::load(case.graph).unwrap().run(&case.inputs).unwrap();
+        let bytes: Vec<u8> = outputs.iter().flat_map(Tensor::to_bytes).collect();
+        writeln!(text, "{} graph {id} output {}", case.name, alloy_primitives::keccak256(&bytes)).unwrap();
+    }
+    let path = fixtures().join("bits.txt");
+    if std::env::var_os("LATTICE_BLESS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let want = std::fs::read_to_string(&path).unwrap();
+    for (got, want) in text.lines().zip(want.lines()) {
+        assert_eq!(got, want);
+    }
+    assert_eq!(text.lines().count(), want.lines().count());
+}

@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Writes tests/fixtures/operators.json: small models of one operator each, inputs, and ONNX Runtime's outputs.
+
+    pip install onnx onnxruntime
+    python operator_fixtures.py > ../fixtures/operators.json
+
+One JSON object a case: name, model (hex), inputs and outputs (dtype, shape, little-endian hex). The seed is fixed.
+"""
+
+import json
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import TensorProto, helper, numpy_helper
+
+RANDOM = np.random.default_rng(11)
+KINDS = {np.dtype(np.float32): ("f32", TensorProto.FLOAT), np.dtype(np.int32): ("i32", TensorProto.INT32),
+         np.dtype(np.int64): ("i64", TensorProto.INT64), np.dtype(np.bool_): ("bool", TensorProto.BOOL),
+         np.dtype(np.float64): ("f64", TensorProto.DOUBLE), np.dtype(np.uint8): ("u8", TensorProto.UINT8)}
+CASES = []
+
+
+def f32(*shape):
+    return RANDOM.normal(size=shape).astype(np.float32)
+
+
+def positive(*shape):
+    return (np.abs(RANDOM.normal(size=shape)) + 0.1).astype(np.float32)
+
+
+def packed(array):
+    array = np.asarray(array)
+    return {"dtype": KINDS[array.dtype][0], "shape": list(array.shape), "data": array.astype(array.dtype.newbyteorder("<")).tobytes().hex()}
+
+
+def case(name, operator, inputs, constants=(), opset=17, outputs=1, **attributes):
+    """`inputs` are fed at run time, `constants` stored in the file; both are operands in this order (None: left out)."""
+    names, initializers, feeds, values = [], [], {}, []
+    for i, array in enumerate(inputs):
+        names.append(f"x{i}")
+        feeds[f"x{i}"] = array
+        values.append(helper.make_tensor_value_info(f"x{i}", KINDS[array.dtype][1], array.shape))
+    for i, array in enumerate(constants):
+        names.append("" if array is None else f"c{i}")
+        if array is not None:
+            initializers.append(numpy_helper.from_array(np.asarray(array), f"c{i}"))
+    results = [f"y{i}" for i in range(outputs)]
+    node = helper.make_node(operator, names, results, name=name, **attributes)
+    graph = helper.make_graph([node], name, values, [onnx.ValueInfoProto(name=r) for r in results], initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="")
+    model.ir_version = 8
+    model = onnx.shape_inference.infer_shapes(model)
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    got = session.run(results, feeds)
+    CASES.append({"name": name, "model": model.SerializeToString().hex(), "inputs": [packed(a) for a in inputs], "outputs": [packed(a) for a in got]})
+
+
+def ints(*values):
+    return np.array(values, np.int64)
+
+
+def elementwise():
+    for op in ["Relu", "Sigmoid", "Tanh", "Exp", "Erf", "Abs", "Neg", "Floor", "Ceil", "Round", "Sign", "Softplus", "Softsign",
+               "HardSigmoid", "HardSwish", "LeakyRelu", "Elu", "Selu", "Sin", "Cos", "Atan"]:
+        case(op.lower(), op, [3 * f32(3, 41)])
+    for op in ["Sqrt", "Log", "Reciprocal"]:
+        case(op.lower(), op, [positive(2, 19)])
+    for op in ["Add", "Sub", "Mul", "Div", "Max", "Min", "Less", "Greater", "Equal"]:
+        case(op.lower(), op, [f32(2, 3, 5), f32(3, 1)])
+    case("add_i64", "Add", [ints(1, 2, 3), ints(10, -20, 2**40)])
+    case("pow_fraction", "Pow", [positive(2, 5)], [np.array(0.7, np.float32)])
+    case("pow_square", "Pow", [f32(2, 5)], [np.array(2, np.float32)])
+    case("clip", "Clip", [3 * f32(4, 9)], [np.array(-1, np.float32), np.array(0.5, np.float32)])
+    case("clip_6", "Clip", [3 * f32(4, 9)], opset=10, min=-0.5, max=2.0)
+    case("prelu", "PRelu", [f32(1, 4, 3, 3)], [f32(4, 1, 1)])
+    case("where", "Where", [np.array([[True], [False]]), f32(2, 4), f32(4)])
+    case("cast_f32_i32", "Cast", [20 * f32(12)], to=TensorProto.INT32)
+    case("cast_bool_f32", "Cast", [np.array([True, False, True])], to=TensorProto.FLOAT)
+    case("gelu", "Gelu", [2 * f32(3, 17)], opset=20)
+    case("gelu_tanh", "Gelu", [2 * f32(3, 17)], opset=20, approximate="tanh")
+
+
+def linear():
+    case("matmul", "MatMul", [f32(5, 37)], [f32(37, 23)])
+    case("matmul_batched", "MatMul", [f32(2, 3, 4, 6), f32(3, 6, 5)])
+    case("matmul_vector", "MatMul", [f32(6), f32(6, 5)])
+    case("gemm", "Gemm", [f32(4, 6)], [f32(5, 6), f32(5)], transB=1, alpha=0.5, beta=2.0)
+    case("conv", "Conv", [f32(1, 3, 9, 11)], [f32(8, 3, 3, 3), f32(8)], pads=[1, 1, 1, 1])
+    case("conv_strided", "Conv", [f32(2, 4, 10, 9)], [f32(6, 4, 3, 2)], strides=[2, 3], pads=[1, 0, 2, 1], dilations=[2, 1])
+    case("conv_grouped", "Conv", [f32(1, 6, 7, 7)], [f32(9, 2, 3, 3)], group=3)
+    case("conv_depthwise", "Conv", [f32(1, 5, 8, 20)], [f32(5, 1, 3, 3)], group=5, pads=[1, 1, 1, 1])
+    case("conv_same_upper", "Conv", [f32(1, 2, 7, 8)], [f32(3, 2, 3, 4)], auto_pad="SAME_UPPER", strides=[2, 2])
+    case("conv_1d", "Conv", [f32(1, 4, 40)], [f32(7, 4, 5)], pads=[2, 2])
+    case("conv_3d", "Conv", [f32(1, 2, 5, 6, 7)], [f32(3, 2, 2, 3, 2)])
+    case("conv_transpose", "ConvTranspose", [f32(1, 3, 5, 4)], [f32(3, 4, 3, 3)], strides=[2, 2], pads=[1, 1, 1, 1], output_padding=[1, 1])
+    case("conv_transpose_blocks", "ConvTranspose", [f32(2, 3, 4, 5)], [f32(3, 4, 2, 3), f32(4)], strides=[2, 3])
+    case("max_pool", "MaxPool", [f32(1, 3, 9, 9)], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    case("max_pool_ceil", "MaxPool", [f32(1, 2, 7, 8)], kernel_shape=[2, 3], strides=[2, 2], ceil_mode=1)
+    case("average_pool", "AveragePool", [f32(1, 3, 9, 9)], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    case("average_pool_padding", "AveragePool", [f32(1, 3, 9, 9)], kernel_shape=[3, 2], pads=[1, 0, 1, 1], count_include_pad=1)
+    case("global_average_pool", "GlobalAveragePool", [f32(2, 3, 5, 7)])
+    case("global_max_pool", "GlobalMaxPool", [f32(2, 3, 5, 7)])
+    case("einsum", "Einsum", [f32(2, 3, 4), f32(2, 5, 4)], equation="bij,bkj->bki")
+
+
+def normalization():
+    case("softmax", "Softmax", [3 * f32(2, 3, 37)])
+    case("softmax_axis", "Softmax", [3 * f32(2, 7, 5)], axis=1)
+    case("softmax_11", "Softmax", [3 * f32(2, 3, 5)], opset=11, axis=1)
+    case("log_softmax", "LogSoftmax", [3 * f32(4, 19)])
+    case("batch_normalization", "BatchNormalization", [f32(2, 4, 3, 3)], [f32(4), f32(4), f32(4), positive(4)])
+    case("layer_normalization", "LayerNormalization", [f32(2, 5, 33)], [f32(33), f32(33)])
+    case("layer_normalization_axis", "LayerNormalization", [f32(2, 3, 4)], [f32(3, 4)], axis=1)
+    case("instance_normalization", "InstanceNormalization", [f32(2, 3, 5, 5)], [f32(3), f32(3)])
+    case("lrn", "LRN", [f32(1, 7, 3, 3)], size=3)
+
+
+def reductions():
+    for op in ["ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSumExp"]:
+        case(op.lower(), op, [f32(3, 4, 21)], axes=[1, 2])
+        case(op.lower() + "_apart", op, [f32(3, 4, 5)], axes=[0, 2], keepdims=0)
+    case("reducesum_rows", "ReduceSum", [f32(5, 67)], [ints(1)])
+    case("reducesum_columns", "ReduceSum", [f32(67, 5)], [ints(0)], keepdims=0)
+    case("argmax", "ArgMax", [f32(4, 9)], axis=1)
+    case("argmin", "ArgMin", [f32(4, 9)], axis=0, keepdims=0)
+    case("cumsum", "CumSum", [f32(3, 8)], [ints(1)[0]], reverse=1)
+    case("topk", "TopK", [f32(3, 10)], [ints(4)], outputs=2)
+
+
+def movement():
+    case("reshape", "Reshape", [f32(2, 3, 4)], [ints(0, -1)])
+    case("transpose", "Transpose", [f32(2, 3, 4, 5)], perm=[2, 0, 3, 1])
+    case("slice", "Slice", [f32(5, 6, 7)], [ints(4, -1), ints(0, -9), ints(0, 2), ints(-2, -3)])
+    case("concat", "Concat", [f32(2, 3), f32(2, 4)], axis=1)
+    case("split", "Split", [f32(2, 7)], [ints(3, 4)], axis=1, outputs=2)
+    case("expand", "Expand", [f32(3, 1)], [ints(2, 1, 4)])
+    case("tile", "Tile", [f32(2, 3)], [ints(2, 3)])
+    case("pad", "Pad", [f32(2, 3)], [ints(1, 2, 0, 1), np.array(9, np.float32)])
+    case("pad_reflect", "Pad", [f32(4, 5)], [ints(1, 2, 2, 1)], mode="reflect")
+    case("gather", "Gather", [f32(4, 5), ints(3, -1, 0)], axis=1)
+    case("gather_elements", "GatherElements", [f32(3, 3), ints(0, 1, 2, 2).reshape(2, 2)], axis=0)
+    case("gather_nd", "GatherND", [f32(3, 4, 2), ints(0, 1, 2, 3).reshape(2, 2)])
+    case("scatter_nd", "ScatterND", [f32(5, 2), ints(4, 1).reshape(2, 1), f32(2, 2)])
+    case("one_hot", "OneHot", [ints(1, -1, 5)], [ints(4), np.array([0, 3], np.float32)])
+    case("depth_to_space", "DepthToSpace", [f32(1, 8, 2, 3)], blocksize=2, mode="CRD")
+    case("resize_nearest", "Resize", [f32(1, 2, 3, 4)], [None, np.array([1, 1, 2, 2], np.float32)], mode="nearest",
+         coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    case("resize_linear", "Resize", [f32(1, 2, 3, 4)], [None, None, ints(1, 2, 7, 5)], mode="linear")
+    case("resize_cubic", "Resize", [f32(1, 1, 6, 5)], [None, np.array([1, 1, 1.5, 2], np.float32)], mode="cubic")
+    case("trilu", "Trilu", [f32(4, 5)], upper=0)
+
+
+def recurrent():
+    case("lstm", "LSTM", [f32(5, 2, 3)], [f32(1, 16, 3), f32(1, 16, 4), f32(1, 32)], outputs=3, hidden_size=4)
+    case("gru", "GRU", [f32(4, 2, 3)], [f32(2, 12, 3), f32(2, 12, 4), f32(2, 24)], outputs=2, hidden_size=4, direction="bidirectional", linear_before_reset=1)
+    case("rnn", "RNN", [f32(4, 1, 3)], [f32(1, 4, 3), f32(1, 4, 4)], outputs=2, hidden_size=4, direction="reverse")
+
+
+if __name__ == "__main__":
+    for family in [elementwise, linear, normalization, reductions, movement, recurrent]:
+        family()
+    json.dump(CASES, sys.stdout, indent=0, separators=(",", ":"))
+    print()
