@@ -38,7 +38,8 @@ usage: cargo xtask COMMAND
   clients         real clients (viem, cast, onnxruntime, magika) against a release build of the node
   vectors SUITE [--dir DIR]
                   conformance: other projects' vectors below DIR through our own code. SUITE is evm
-                  (GeneralStateTests, TransactionTests, TrieTests, RLPTests). DIR is searched recursively; without it
+                  (GeneralStateTests, TransactionTests, TrieTests, RLPTests) or rpc (.io files over the chain.rlp and
+                  genesis.json in a folder above them). DIR is searched recursively; without it
                   the suite's folder below LATTICE_VECTORS is taken. The last line is `N passed, N failed, N skipped`;
                   a failure, or no case at all, exits with 1
   mutations       removes the rules of consensus one at a time; a test must fail each time (sources are changed in

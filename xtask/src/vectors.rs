@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Suites of `lattice-vectors`, each with its folder below `LATTICE_VECTORS`.
-const SUITES: &[(&str, &str)] = &[("evm", "evm")];
+const SUITES: &[(&str, &str)] = &[("evm", "evm"), ("rpc", "evm/rpc")];
 
 /// The families of vectors that tests read, each a folder that must hold files.
 const FAMILIES: &[&str] = &[

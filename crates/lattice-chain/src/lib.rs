@@ -15,6 +15,7 @@ mod blocks;
 mod chain;
 mod error;
 mod intake;
+mod linear;
 mod models;
 mod pool;
 mod template;
@@ -30,6 +31,7 @@ pub use lattice_execution::{
 pub use lattice_inference::{ValueInfo, executor_version, is_accelerated};
 pub use lattice_state::{AccountProof, State};
 pub use lattice_storage::{ArtifactStore, StorageFault, artifact::ArtifactError};
+pub use linear::{EthereumFacts, LinearBlock};
 pub use models::{ModelSignature, ModelStore};
 pub use pool::{AdmissionError, Lane, PoolIndex};
 pub use template::Template;

@@ -4,6 +4,7 @@ use crate::{
     blocks::BlockReader,
     chain::Chain,
     error::{ChainError, ModelError, ViewError},
+    linear::EthereumFacts,
     models::{ModelSignature, ModelStore},
 };
 use alloy_primitives::B256;
@@ -20,16 +21,17 @@ pub use crate::blocks::BlockStatus;
 
 /// A consistent view of the chain at one moment.
 pub struct View {
-    spec: Arc<ChainSpec>,
-    kv: Arc<dyn KvRead>,
-    blocks: BlockReader,
-    head: Arc<EvmBlock>,
-    tips: Vec<B256>,
+    pub(crate) spec: Arc<ChainSpec>,
+    pub(crate) kv: Arc<dyn KvRead>,
+    pub(crate) blocks: BlockReader,
+    pub(crate) head: Arc<EvmBlock>,
+    pub(crate) tips: Vec<B256>,
     /// States of the newest chain blocks, newest first: the head's number is the first one's.
-    states: Vec<State>,
+    pub(crate) states: Vec<State>,
     /// Older states, of an archive.
-    history: Option<History>,
-    models: Arc<ModelStore>,
+    pub(crate) history: Option<History>,
+    pub(crate) models: Arc<ModelStore>,
+    pub(crate) ethereum: Option<Arc<EthereumFacts>>,
 }
 
 impl std::fmt::Debug for View {
@@ -80,6 +82,7 @@ impl View {
             states,
             history: chain.layers.history(),
             models: chain.models.clone(),
+            ethereum: None,
         })
     }
 
@@ -93,14 +96,19 @@ impl View {
         &self.head
     }
 
+    /// What only Ethereum's own chains have, when this is one of them.
+    pub fn ethereum(&self) -> Option<&EthereumFacts> {
+        self.ethereum.as_deref()
+    }
+
     /// Number of the newest justified block. No votes are cast yet, so only the genesis is.
-    pub const fn safe_number(&self) -> u64 {
-        0
+    pub fn safe_number(&self) -> u64 {
+        self.ethereum().map_or(0, |facts| facts.safe)
     }
 
     /// Number of the newest finalised block. No votes are cast yet, so only the genesis is.
-    pub const fn finalized_number(&self) -> u64 {
-        0
+    pub fn finalized_number(&self) -> u64 {
+        self.ethereum().map_or(0, |facts| facts.finalized)
     }
 
     /// The EVM block at a height of the selected chain.

@@ -12,6 +12,7 @@ use crate::{
 };
 use alloy_eips::eip7702::SignedAuthorization;
 use alloy_primitives::{Address, B256, Bytes};
+use lattice_types::TxEnvelope;
 use revm::{
     SystemCallEvm,
     context_interface::{cfg::gas_params::GasParams, either::Either, transaction::RecoveredAuthorization},
@@ -109,6 +110,11 @@ impl EthereumRules {
         let gas = params.initial_tx_gas(input, is_create, accounts, slots, authorizations, None);
         [gas.initial_total_gas(), gas.floor_gas]
     }
+}
+
+/// A signed transaction as the machine takes it.
+pub fn tx_env(tx: &TxEnvelope, sender: Address) -> TxEnv {
+    crate::tx::tx_env(tx, sender)
 }
 
 /// An EIP-7702 list as the machine takes it, authorities recovered.

@@ -45,7 +45,10 @@ impl BlockFacts {
             transactions += tx.network_len();
         }
         let list = |payload: usize| payload + alloy_rlp::length_of_length(payload);
-        let payload = block.header.length() + list(transactions) + list(0) + block.withdrawals.length();
+        let payload = block.header.length() + list(transactions) + list(0);
+        // Blocks before Shanghai have no withdrawals, which only chains of Ethereum have.
+        let withdrawals = block.header.withdrawals_root.map_or(0, |_| block.withdrawals.length());
+        let payload = payload + withdrawals;
         Ok(*self.size.get_or_init(|| list(payload) as u64))
     }
 }

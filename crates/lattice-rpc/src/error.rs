@@ -121,6 +121,9 @@ pub enum RpcFault {
         .0.ip()
     )]
     PortInUse(SocketAddr),
+    /// The system gives no runtime.
+    #[error("cannot start a runtime: {0}")]
+    Runtime(std::io::Error),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {

@@ -12,6 +12,7 @@ mod cache;
 pub mod error;
 mod eth;
 mod http;
+mod in_process;
 mod jsonrpc;
 mod lattice;
 mod params;
@@ -20,4 +21,5 @@ mod server;
 mod ws;
 
 pub use error::{RpcError, RpcFault};
+pub use in_process::InProcess;
 pub use server::{ServerHandle, serve};

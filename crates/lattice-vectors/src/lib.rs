@@ -3,6 +3,7 @@
 //!
 //! - [`evm`]: Ethereum's GeneralStateTests, TransactionTests, TrieTests and RLPTests, in the form of `ethereum/tests`
 //!   and in that of `execution-spec-tests`.
+//! - [`rpc`]: Ethereum's `.io` files over an imported linear chain, read through our RPC layer.
 //!
 //! A case passes, fails or is skipped; every skip has a reason. A suite that finds no case has failed.
 
@@ -12,5 +13,6 @@ pub mod evm;
 mod files;
 mod json;
 mod report;
+pub mod rpc;
 
 pub use report::Report;

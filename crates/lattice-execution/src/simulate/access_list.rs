@@ -5,7 +5,7 @@ use crate::{ai::LatticePrecompiles, evm::SPEC};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
 use alloy_primitives::{Address, B256, TxKind};
 use lattice_state::State;
-use lattice_types::{ai_gas, system};
+use lattice_types::ai_gas;
 use revm::state::EvmState;
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub fn create_access_list(
     }
     let mut done = run(env, state, &prepared)?;
     for _ in 0..ROUNDS_MAX {
-        let mut found = touched(&prepared, state, &done.touched);
+        let mut found = touched(env.header.beneficiary, &prepared, state, &done.touched);
         if done.outcome.ai_gas_used > 0 && !request.is_ai() {
             found.0.push(ai_gas::declaration(done.outcome.ai_gas_used));
             found.0.sort_by_key(|item| item.address);
@@ -57,7 +57,7 @@ pub fn create_access_list(
 
 /// The accounts and slots of the journal, less what every transaction finds warm: sender, callee, precompiles, the
 /// beneficiary. A callee whose slots are touched is listed for them.
-fn touched(prepared: &Prepared, state: &State, journal: &EvmState) -> AccessList {
+fn touched(beneficiary: Address, prepared: &Prepared, state: &State, journal: &EvmState) -> AccessList {
     let precompiles = LatticePrecompiles::new(SPEC);
     let sender = prepared.tx.caller;
     let callee = match prepared.tx.kind {
@@ -71,7 +71,7 @@ fn touched(prepared: &Prepared, state: &State, journal: &EvmState) -> AccessList
         }
         let mut slots: Vec<B256> = account.storage.keys().map(|slot| B256::from(*slot)).collect();
         slots.sort_unstable();
-        let is_warm_anyway = [sender, callee, system::FEE_VAULT].contains(address);
+        let is_warm_anyway = [sender, callee, beneficiary].contains(address);
         if slots.is_empty() && (is_warm_anyway || account.is_created()) {
             continue;
         }

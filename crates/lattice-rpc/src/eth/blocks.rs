@@ -99,7 +99,8 @@ fn render(api: &Api, view: &View, block: &EvmBlock, full: bool) -> Answer {
     let size = facts.size(view, block)?;
     let sealed = Sealed::new_unchecked(block.header.clone(), facts.hash);
     let header = Header::from_consensus(sealed, None, Some(U256::from(size)));
-    reply(&Block::new(header, transactions).with_withdrawals(Some(block.withdrawals.clone())))
+    let withdrawals = block.header.withdrawals_root.map(|_| block.withdrawals.clone());
+    reply(&Block::new(header, transactions).with_withdrawals(withdrawals))
 }
 
 /// The block after the latest as far as it is known: without hash and nonce, as geth shows it, and without transactions.

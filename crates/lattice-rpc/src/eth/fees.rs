@@ -92,9 +92,15 @@ fn base_fee(api: &Api, _: &mut Params<'_>) -> Answer {
     reply(&U64::from(base_fee_next(&api.view())))
 }
 
-/// There are no blobs, so their fee stays at its minimum (EIP-4844).
-fn blob_base_fee(_: &Api, _: &mut Params<'_>) -> Answer {
-    reply(&U64::from(1))
+fn blob_base_fee(api: &Api, _: &mut Params<'_>) -> Answer {
+    let view = api.view();
+    reply(&U128::from(blob_gas(&view, view.head().header.number + 1).0))
+}
+
+/// Price of blob gas in a block, and how much of it the block may have. Lattice has no blobs, so their price stays at its
+/// minimum (EIP-4844).
+fn blob_gas(view: &View, number: u64) -> (u128, u64) {
+    view.ethereum().map_or((1, 0), |facts| facts.blob_gas.get(&number).copied().unwrap_or((0, 0)))
 }
 
 fn history(api: &Api, params: &mut Params<'_>) -> Answer {
@@ -122,8 +128,10 @@ fn history(api: &Api, params: &mut Params<'_>) -> Answer {
             view.block_by_number(number)?.ok_or_else(|| RpcError::internal(format!("block {number} is missing")))?;
         history.base_fee_per_gas.push(u128::from(block.header.base_fee_per_gas.unwrap_or(0)));
         history.gas_used_ratio.push(block.header.gas_used as f64 / block.header.gas_limit as f64);
-        history.base_fee_per_blob_gas.push(1);
-        history.blob_gas_used_ratio.push(0.0);
+        let (blob_price, blob_limit) = blob_gas(&view, number);
+        history.base_fee_per_blob_gas.push(blob_price);
+        let blob_gas_used = block.header.blob_gas_used.unwrap_or(0);
+        history.blob_gas_used_ratio.push(if blob_limit == 0 { 0.0 } else { blob_gas_used as f64 / blob_limit as f64 });
         if !percentiles.is_empty() {
             rewards.push(reward_percentiles(&view, &block, &percentiles)?);
         }
@@ -131,7 +139,7 @@ fn history(api: &Api, params: &mut Params<'_>) -> Answer {
     }
     if let Some(block) = last {
         history.base_fee_per_gas.push(u128::from(base_fee_after(&view, &block)));
-        history.base_fee_per_blob_gas.push(1);
+        history.base_fee_per_blob_gas.push(blob_gas(&view, block.header.number + 1).0);
     }
     history.reward = (!percentiles.is_empty()).then_some(rewards);
     reply(&history)

@@ -93,7 +93,11 @@ fn raw_by_hash(api: &Api, params: &mut Params<'_>) -> Answer {
 struct ReceiptJson<'a> {
     #[serde(rename = "type")]
     ty: U64,
-    status: U64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<U64>,
+    /// Before EIP-658, on chains of Ethereum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<B256>,
     transaction_hash: B256,
     transaction_index: U64,
     block_hash: B256,
@@ -104,12 +108,18 @@ struct ReceiptJson<'a> {
     gas_used: U64,
     cumulative_gas_used: U64,
     effective_gas_price: U128,
+    /// EIP-4844, on chains of Ethereum.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blob_gas_used: Option<U64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blob_gas_price: Option<U128>,
     logs_bloom: Bloom,
     logs: Vec<LogJson<'a>>,
 }
 
 /// The receipt of the transaction at `index`.
 fn receipt<'a>(
+    view: &View,
     block: &'a EvmBlock,
     facts: &BlockFacts,
     index: usize,
@@ -119,9 +129,13 @@ fn receipt<'a>(
         return Err(RpcError::internal(format!("block {} has no receipt {index}", block.header.number)));
     };
     let before = index.checked_sub(1).map_or(0, |previous| block.receipts[previous].cumulative_gas_used);
+    let ethereum = view.ethereum();
+    let root = ethereum.and_then(|facts| facts.receipt_roots.get(&included.hash).copied());
+    let blob_gas_price = ethereum.and_then(|facts| facts.blob_gas.get(&block.header.number)).map(|(price, _)| *price);
     Ok(ReceiptJson {
         ty: U64::from(tx.ty()),
-        status: U64::from(u64::from(receipt.success)),
+        status: root.is_none().then(|| U64::from(u64::from(receipt.success))),
+        root,
         transaction_hash: included.hash,
         transaction_index: U64::from(index),
         block_hash: facts.hash,
@@ -132,6 +146,8 @@ fn receipt<'a>(
         gas_used: U64::from(receipt.cumulative_gas_used - before),
         cumulative_gas_used: U64::from(receipt.cumulative_gas_used),
         effective_gas_price: U128::from(tx.effective_gas_price(block.header.base_fee_per_gas)),
+        blob_gas_used: tx.blob_gas_used().map(U64::from),
+        blob_gas_price: tx.blob_gas_used().and(blob_gas_price).map(U128::from),
         logs_bloom: receipt.bloom(),
         logs: logs::of_receipt(block, facts, index).collect(),
     })
@@ -142,7 +158,7 @@ fn receipt_by_hash(api: &Api, params: &mut Params<'_>) -> Answer {
     let view = api.view();
     let Some((block, index)) = view.transaction(&hash)? else { return reply(&()) };
     let tx = view.envelope(&block.transactions[index])?;
-    reply(&receipt(&block, &api.facts.of(&block), index, &tx)?)
+    reply(&receipt(&view, &block, &api.facts.of(&block), index, &tx)?)
 }
 
 fn block_receipts(api: &Api, params: &mut Params<'_>) -> Answer {
@@ -151,6 +167,6 @@ fn block_receipts(api: &Api, params: &mut Params<'_>) -> Answer {
     let Some(block) = blocks::find(&view, block)? else { return reply(&()) };
     let facts = api.facts.of(&block);
     let envelopes = view.envelopes(&block)?;
-    let receipts = envelopes.iter().enumerate().map(|(index, tx)| receipt(&block, &facts, index, tx));
+    let receipts = envelopes.iter().enumerate().map(|(index, tx)| receipt(&view, &block, &facts, index, tx));
     reply(&receipts.collect::<Result<Vec<_>, _>>()?)
 }

@@ -3,8 +3,8 @@
 use super::ai::{Inference, Lora, ModelDeploy, ModelUpdate, Training, TxAi};
 use crate::ai_gas;
 use alloy_consensus::{
-    Signed, Transaction, TransactionEnvelope, TxEip1559, TxEip2930, TxEip7702, TxLegacy, crypto::RecoveryError,
-    transaction::SignerRecoverable,
+    Signed, Transaction, TransactionEnvelope, TxEip1559, TxEip2930, TxEip4844, TxEip7702, TxLegacy,
+    crypto::RecoveryError, transaction::SignerRecoverable,
 };
 use alloy_primitives::{Address, B256, Signature};
 
@@ -21,6 +21,9 @@ pub enum TxEnvelope {
     /// Type 2, EIP-1559.
     #[envelope(ty = 2)]
     Eip1559(Signed<TxEip1559>),
+    /// Type 3, EIP-4844: only in Ethereum's own chains, for conformance. Lattice's decoder and blocks refuse it.
+    #[envelope(ty = 3)]
+    Eip4844(Signed<TxEip4844>),
     /// Type 4, EIP-7702.
     #[envelope(ty = 4)]
     Eip7702(Signed<TxEip7702>),
@@ -47,6 +50,7 @@ macro_rules! each {
             TxEnvelope::Legacy($tx) => $body,
             TxEnvelope::Eip2930($tx) => $body,
             TxEnvelope::Eip1559($tx) => $body,
+            TxEnvelope::Eip4844($tx) => $body,
             TxEnvelope::Eip7702($tx) => $body,
             TxEnvelope::ModelDeploy($tx) => $body,
             TxEnvelope::ModelUpdate($tx) => $body,
@@ -77,7 +81,7 @@ impl TxEnvelope {
             Self::Inference(tx) => Some(tx.tx().ai_gas_limit),
             Self::Training(tx) => Some(tx.tx().ai_gas_limit),
             Self::Lora(tx) => Some(tx.tx().ai_gas_limit),
-            Self::Legacy(_) | Self::Eip2930(_) | Self::Eip1559(_) | Self::Eip7702(_) => {
+            Self::Legacy(_) | Self::Eip2930(_) | Self::Eip1559(_) | Self::Eip4844(_) | Self::Eip7702(_) => {
                 ai_gas::declared_in(self.access_list()?).ok()?
             }
         }
@@ -85,7 +89,7 @@ impl TxEnvelope {
 
     /// Whether this is one of the AI types 0x50 to 0x54.
     pub const fn is_ai(&self) -> bool {
-        !matches!(self, Self::Legacy(_) | Self::Eip2930(_) | Self::Eip1559(_) | Self::Eip7702(_))
+        !matches!(self, Self::Legacy(_) | Self::Eip2930(_) | Self::Eip1559(_) | Self::Eip4844(_) | Self::Eip7702(_))
     }
 }
 
@@ -113,6 +117,7 @@ from_signed!(
     Legacy(TxLegacy),
     Eip2930(TxEip2930),
     Eip1559(TxEip1559),
+    Eip4844(TxEip4844),
     Eip7702(TxEip7702),
     ModelDeploy(TxAi<ModelDeploy>),
     ModelUpdate(TxAi<ModelUpdate>),

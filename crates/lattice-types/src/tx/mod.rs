@@ -127,6 +127,9 @@ pub(crate) fn sender(tx: &TxEnvelope) -> Result<Address, InvalidTx> {
 
 /// The checks of a transaction's form that need the chain specification but neither its signature nor any state.
 pub fn check_form(tx: &TxEnvelope, spec: &ChainSpec) -> Result<(), InvalidTx> {
+    if matches!(tx, TxEnvelope::Eip4844(_)) {
+        return Err(InvalidTx::Blob);
+    }
     match tx.chain_id() {
         Some(got) if got != spec.chain_id => {
             return Err(InvalidTx::WrongChainId { got, expected: spec.chain_id });

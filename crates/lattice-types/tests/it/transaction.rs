@@ -117,6 +117,11 @@ fn refusals_name_the_cause() {
     let good = transfer(DEV_CHAIN_ID, 0).encoded_2718();
     assert_eq!(decode_transaction(&[]), Err(InvalidTx::Empty));
     assert_eq!(decode_transaction(&[0x03, 0xc0]), Err(InvalidTx::Blob));
+    // The envelope knows blob transactions, for Ethereum's own chains; no block and no pool of Lattice takes one.
+    let blob = alloy_consensus::TxEip4844 { chain_id: DEV_CHAIN_ID, ..Default::default() };
+    let blob: TxEnvelope = signer(0).sign(blob).into();
+    assert_eq!(decode_transaction(&blob.encoded_2718()), Err(InvalidTx::Blob));
+    assert_eq!(recover(blob, &spec), Err(InvalidTx::Blob));
     assert_eq!(decode_transaction(&[0x55, 0xc0]), Err(InvalidTx::UnknownType(0x55)));
     assert_eq!(decode_transaction(&[0x05]), Err(InvalidTx::UnknownType(5)));
     assert!(matches!(decode_transaction(&good[..good.len() - 1]), Err(InvalidTx::Malformed { ty: 2, .. })));

@@ -14,6 +14,8 @@ use rayon::prelude::*;
 use serde_json::Value;
 use std::{fs, path::Path};
 
+pub(crate) use state::account;
+
 /// What a test is, by its fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Family {

@@ -3,4 +3,5 @@
 #![allow(clippy::unwrap_used)]
 
 mod evm;
+mod rpc;
 mod support;
