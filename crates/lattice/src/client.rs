@@ -1,6 +1,7 @@
 //! A blocking JSON-RPC 2.0 client over HTTP, as much as the commands need.
 
 use crate::failure::Failure;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -96,6 +97,29 @@ impl From<ClientError> for Failure {
     }
 }
 
+/// One answer of a batch.
+#[derive(Deserialize)]
+struct BatchAnswer<T> {
+    id: u64,
+    result: Option<T>,
+    error: Option<Value>,
+}
+
+/// The error that an error object stands for.
+fn refusal(method: &str, error: &Value) -> ClientError {
+    ClientError::Refused {
+        method: method.to_owned(),
+        code: error["code"].as_i64().unwrap_or_default(),
+        message: error["message"].as_str().unwrap_or("the node gave no message").to_owned(),
+        data: error.get("data").filter(|data| !data.is_null()).cloned(),
+    }
+}
+
+/// The beginning of an answer, for messages.
+fn head(answer: &[u8]) -> String {
+    String::from_utf8_lossy(answer).chars().take(120).collect()
+}
+
 /// A connection to one node.
 #[derive(Debug)]
 pub struct Client {
@@ -148,23 +172,60 @@ impl Client {
         let id = self.id.fetch_add(1, Ordering::Relaxed);
         let request = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
         let answer = self.post(method, request.to_string().into_bytes())?;
-        let not_rpc = |reason: String| ClientError::NotRpc { url: self.url.clone(), method: method.to_owned(), reason };
-        let mut answer: Value = serde_json::from_slice(&answer).map_err(|error| {
-            let head: String = String::from_utf8_lossy(&answer).chars().take(120).collect();
-            not_rpc(format!("{error}; it begins {head:?}"))
-        })?;
+        let mut answer: Value = serde_json::from_slice(&answer)
+            .map_err(|error| self.not_rpc(method, format!("{error}; it begins {:?}", head(&answer))))?;
         if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
-            return Err(ClientError::Refused {
-                method: method.to_owned(),
-                code: error["code"].as_i64().unwrap_or_default(),
-                message: error["message"].as_str().unwrap_or("the node gave no message").to_owned(),
-                data: error.get("data").filter(|data| !data.is_null()).cloned(),
-            });
+            return Err(refusal(method, error));
         }
         match answer.get_mut("result") {
             Some(result) => Ok(result.take()),
-            None => Err(not_rpc("the answer has neither result nor error".into())),
+            None => Err(self.not_rpc(method, "the answer has neither result nor error".into())),
         }
+    }
+
+    /// Calls a method once for each of `params`, in one batch; the results come in the same order.
+    pub fn batch(&self, method: &str, params: &[Value]) -> Result<Vec<Value>, ClientError> {
+        self.batch_of(method, params)
+    }
+
+    /// [`Client::batch`] with results of a known form.
+    pub fn batch_of<T: DeserializeOwned>(&self, method: &str, params: &[Value]) -> Result<Vec<T>, ClientError> {
+        let request = |(id, params)| json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
+        let body = Value::Array(params.iter().enumerate().map(request).collect()).to_string();
+        let mut answers: Vec<BatchAnswer<T>> = self.exchange(method, &body)?;
+        // A server may answer a batch in any order.
+        answers.sort_by_key(|answer| answer.id);
+        let ids = answers.iter().map(|answer| answer.id).eq(0..params.len() as u64);
+        if !ids {
+            let reason = format!("{} answers to a batch of {} calls", answers.len(), params.len());
+            return Err(self.not_rpc(method, reason));
+        }
+        let result = |answer: BatchAnswer<T>| match (answer.error, answer.result) {
+            (Some(error), _) => Err(refusal(method, &error)),
+            (None, Some(result)) => Ok(result),
+            (None, None) => {
+                serde_json::from_value(Value::Null).map_err(|error| self.not_rpc(method, error.to_string()))
+            }
+        };
+        answers.into_iter().map(result).collect()
+    }
+
+    /// Sends a batch that is written already; gives the answers as they come.
+    pub fn exchange<T: DeserializeOwned>(&self, method: &str, body: &str) -> Result<Vec<T>, ClientError> {
+        let answer = self.post(method, body.as_bytes().to_vec())?;
+        let Ok(answers) = serde_json::from_slice(&answer) else {
+            // The whole batch may be refused by one error object.
+            let refused: Option<Value> = serde_json::from_slice(&answer).ok();
+            return Err(match refused.as_ref().and_then(|answer| answer.get("error")) {
+                Some(error) => refusal(method, error),
+                None => self.not_rpc(method, format!("it begins {:?}", head(&answer))),
+            });
+        };
+        Ok(answers)
+    }
+
+    fn not_rpc(&self, method: &str, reason: String) -> ClientError {
+        ClientError::NotRpc { url: self.url.clone(), method: method.to_owned(), reason }
     }
 
     fn post(&self, method: &str, body: Vec<u8>) -> Result<Vec<u8>, ClientError> {
@@ -199,7 +260,7 @@ pub fn quantity_u128(value: &Value) -> Option<u128> {
 }
 
 /// Reads any JSON value of a known form; the error names the method that gave it.
-pub fn decode<T: serde::de::DeserializeOwned>(method: &str, value: Value) -> Result<T, Failure> {
+pub fn decode<T: DeserializeOwned>(method: &str, value: Value) -> Result<T, Failure> {
     serde_json::from_value(value)
         .map_err(|error| Failure::new(format!("{method} gave an answer of another form: {error}")))
 }

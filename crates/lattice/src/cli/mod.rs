@@ -1,5 +1,6 @@
 //! The command line. Data goes to stdout, progress to stderr; exit codes are 0, 1 (failed) and 2 (usage).
 
+mod bench;
 mod chain;
 mod dag;
 mod dag_k;
@@ -54,6 +55,8 @@ enum Command {
     Dag(dag::Args),
     /// Show a node's state
     Status(chain::StatusArgs),
+    /// Measure a node: transactions a second and their cost
+    Bench(bench::Args),
 }
 
 /// Which node to speak to.
@@ -100,6 +103,7 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
         Command::Receipt(args) => chain::receipt(args, output),
         Command::Dag(args) => dag::run(args, output),
         Command::Status(args) => chain::status(args, output),
+        Command::Bench(args) => bench::run(args, output),
     }
 }
 
