@@ -29,7 +29,7 @@ pub use lattice_execution::{
     SimulationError, base_fee_next,
 };
 pub use lattice_inference::{ValueInfo, executor_version, is_accelerated};
-pub use lattice_state::{AccountProof, State};
+pub use lattice_state::{AccountProof, State, archive_from};
 pub use lattice_storage::{ArtifactStore, StorageFault, artifact::ArtifactError};
 pub use linear::{EthereumFacts, LinearBlock};
 pub use models::{ModelSignature, ModelStore};

@@ -49,8 +49,11 @@ pub(crate) fn versions() -> Arc<PastVersions> {
     Arc::new(Versions::new(VERSIONS_MAX))
 }
 
-/// The height from which on the store keeps states; `None` when it is no archive.
-pub(crate) fn start(kv: &dyn KvRead) -> Result<Option<u64>, StorageFault> {
+/// The height from which on a store keeps states; `None` when it is no archive.
+///
+/// # Errors
+/// When the store fails or is damaged.
+pub fn archive_from(kv: &dyn KvRead) -> Result<Option<u64>, StorageFault> {
     let Some(bytes) = kv.get(Table::Meta, START_KEY)? else {
         return Ok(None);
     };

@@ -117,7 +117,7 @@ impl Layers {
         let base = base::block(&kv)?.ok_or(StateFault::Uninitialised)?;
         let codes = Arc::new(CodeStore::new(Some(kv.clone())));
         let base_state = State::new(base::read(&kv)?, codes.clone());
-        let archive_from = history::start(&kv)?;
+        let archive_from = history::archive_from(&kv)?;
         let mut layers = Self::bare(kv, codes, base, base_state, retention);
         layers.archive_from = archive_from.or(retention.archive.then_some(layers.base_height));
         layers.read_links()?;

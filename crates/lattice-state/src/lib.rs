@@ -24,6 +24,6 @@ mod versions;
 pub use account::{Account, AccountLeaf, SlotValue, StorageTrie};
 pub use diff::{AccountDiff, StateDiff};
 pub use error::{InvalidDiff, StateFault};
-pub use history::History;
+pub use history::{History, archive_from};
 pub use layers::{Layers, Retention};
 pub use state::{AccountProof, State, StorageProof};

@@ -73,6 +73,19 @@ impl FjallKv {
         &self.shared.path
     }
 
+    /// Bytes that the files of one table take on disk, without what is still in the journal only.
+    pub fn table_disk_bytes(&self, table: Table) -> u64 {
+        self.shared.tables[table.index()].disk_space()
+    }
+
+    /// Merges all files of a table, so that removed and replaced records give their room back. Takes the time of reading
+    /// and writing the table once.
+    pub fn compact(&self, table: Table) -> Result<(), StorageFault> {
+        let keyspace = &self.shared.tables[table.index()];
+        keyspace.rotate_memtable_and_wait().map_err(StorageFault::engine("flush a table"))?;
+        keyspace.major_compact().map_err(StorageFault::engine("compact a table"))
+    }
+
     /// Bytes the engine's files take on disk.
     pub fn disk_bytes(&self) -> Result<u64, StorageFault> {
         self.shared.db.disk_space().map_err(StorageFault::engine("measure its files"))

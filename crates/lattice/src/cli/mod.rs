@@ -4,6 +4,7 @@ mod bench;
 mod chain;
 mod dag;
 mod dag_k;
+mod db;
 mod demo;
 mod dev;
 mod model;
@@ -53,6 +54,8 @@ enum Command {
     Receipt(chain::HashArgs),
     /// Show the newest part of the DAG as text
     Dag(dag::Args),
+    /// Look at a stopped node's data directory, or compact it
+    Db(db::Args),
     /// Show a node's state
     Status(chain::StatusArgs),
     /// Measure a node: transactions a second and their cost
@@ -102,6 +105,7 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
         Command::Tx(args) => chain::tx(args, output),
         Command::Receipt(args) => chain::receipt(args, output),
         Command::Dag(args) => dag::run(args, output),
+        Command::Db(args) => db::run(args, output),
         Command::Status(args) => chain::status(args, output),
         Command::Bench(args) => bench::run(args, output),
     }
