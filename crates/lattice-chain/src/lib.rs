@@ -28,6 +28,13 @@ pub use lattice_execution::{
     AiLane, CallOutcome, CallRequest, CallStatus, ExecutionError, GasEstimate, ModelRecord, ModelStatus,
     SimulationError, base_fee_next,
 };
+/// Records of the AI rules, to be read from [`View::head_state`].
+pub mod records {
+    pub use lattice_execution::ai::{
+        AccountRecord, AdapterKind, AdapterRecord, BondedRecord, JobStatus, ModelPermission, ModelRecord,
+        RequestStatus, TrainingRecord,
+    };
+}
 pub use lattice_inference::{ValueInfo, executor_version, is_accelerated};
 pub use lattice_state::{AccountProof, State, archive_from};
 pub use lattice_storage::{ArtifactStore, StorageFault, artifact::ArtifactError};

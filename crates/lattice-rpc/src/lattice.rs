@@ -4,6 +4,7 @@ mod ai_gas;
 mod dag;
 mod inference;
 mod models;
+mod records;
 
 use crate::{
     api::{Api, Row, Run},
@@ -18,7 +19,7 @@ const OWN: &[Row] = &[("lattice_status", 0, Run::Quick(status))];
 
 /// All methods of the namespace.
 pub(crate) fn methods() -> impl Iterator<Item = &'static Row> {
-    [OWN, ai_gas::METHODS, dag::METHODS, models::METHODS, inference::METHODS].into_iter().flatten()
+    [OWN, ai_gas::METHODS, dag::METHODS, models::METHODS, records::METHODS, inference::METHODS].into_iter().flatten()
 }
 
 fn status(api: &Api, _: &mut Params<'_>) -> Answer {

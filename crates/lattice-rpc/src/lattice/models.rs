@@ -47,7 +47,7 @@ impl From<ArtifactError> for RpcError {
 /// A model in its JSON form.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ModelJson {
+pub(super) struct ModelJson {
     model_id: B256,
     name: String,
     owner: Address,
@@ -59,6 +59,8 @@ struct ModelJson {
     artifact_bytes: U64,
     registered_at: U64,
     artifact_missing: U64,
+    #[serde(flatten)]
+    record: serde_json::Value,
     #[serde(flatten)]
     signature: Option<SignatureJson>,
 }
@@ -85,8 +87,9 @@ impl From<ValueInfo> for ValueJson {
     }
 }
 
-fn model_json(api: &Api, model_id: B256, record: ModelRecord) -> Result<ModelJson, RpcError> {
+pub(super) fn model_json(api: &Api, model_id: B256, record: ModelRecord) -> Result<ModelJson, RpcError> {
     let missing = api.backend().artifacts().missing(&record.artifact)?;
+    let further = super::records::record_json(&record);
     Ok(ModelJson {
         model_id,
         name: record.name,
@@ -103,6 +106,7 @@ fn model_json(api: &Api, model_id: B256, record: ModelRecord) -> Result<ModelJso
         artifact_bytes: U64::from(record.artifact_bytes),
         registered_at: U64::from(record.registered_block),
         artifact_missing: U64::from(missing.len()),
+        record: further,
         signature: None,
     })
 }

@@ -118,6 +118,13 @@ fn nothing_is_made_up_of_models_that_are_not_there() {
     assert_eq!(client.call("lattice_getModels", json!([])), json!({ "total": "0x0", "models": [] }));
     assert_eq!(client.call("lattice_getModel", json!([id])), Value::Null);
     assert_eq!(client.call("lattice_getInference", json!([id, id])), Value::Null);
+    for method in ["ModelVersions", "Adapter", "TrainingJob", "BondedRequest"] {
+        assert_eq!(client.call(&format!("lattice_get{method}"), json!([id])), Value::Null, "{method}");
+    }
+    let nobody = signer(9).address();
+    let expected =
+        json!({ "address": nobody, "modelsOwned": "0x0", "reputation": 0, "credits": "0x0", "stake": "0x0" });
+    assert_eq!(client.call("lattice_getAccount", json!([nobody])), expected);
     assert_eq!(client.call("lattice_getInferenceByTransaction", json!([id])), Value::Null);
     let transfer = client.send(&Draft::transfer(0, 0).sign());
     client.receipt(&transfer);
@@ -164,6 +171,11 @@ fn a_model_goes_from_file_to_replayed_inference() {
     assert_eq!((&receipt["status"], &receipt["type"]), (&json!("0x1"), &json!("0x50")), "{receipt}");
 
     let model = client.call("lattice_getModel", json!([id]));
+    assert_eq!((&model["version"], &model["line"]["modelId"]), (&json!("0x1"), &json!(id)));
+    assert_eq!(model["line"]["permission"], "public");
+    let versions = client.call("lattice_getModelVersions", json!([id]));
+    assert_eq!((&versions["total"], &versions["versions"][0]["modelId"]), (&json!("0x1"), &json!(id)));
+    assert_eq!(client.call("lattice_getAccount", json!([signer(0).address()]))["modelsOwned"], "0x1");
     let expected = [
         ("name", json!("relu")),
         ("status", json!("pending")),
