@@ -26,7 +26,7 @@ const GENESIS: &[u8] = b"genesis";
 #[derive(Debug)]
 pub enum Input {
     /// A transaction asks for admission.
-    Transaction(RecoveredTx),
+    Transaction(Box<RecoveredTx>),
     /// A block arrived, from a peer or from our own sealing.
     Block(CheckedBlock),
     /// Our validator won a slot: build a template.
@@ -192,7 +192,7 @@ impl Chain {
         match input {
             Input::Transaction(tx) => {
                 let state = self.head_state()?;
-                let hash = self.pool.admit(tx, &state, &self.spec)?;
+                let hash = self.pool.admit(*tx, &state, &self.spec)?;
                 Ok(Effects { admitted: Some(hash), ..Effects::default() })
             }
             Input::Block(block) => self.take_block(now_ms, block),

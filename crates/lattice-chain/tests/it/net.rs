@@ -67,7 +67,7 @@ impl Node {
     }
 
     pub fn submit(&mut self, tx: TxEnvelope) -> Result<Effects, ChainError> {
-        self.chain.handle(0, Input::Transaction(recovered(tx)))
+        self.chain.handle(0, Input::Transaction(Box::new(recovered(tx))))
     }
 
     /// Builds and signs a block on what this node knows, without inserting it.

@@ -188,7 +188,7 @@ fn states_beyond_the_window_are_refused_clearly() {
     ] {
         let error = client.try_call(method, params).unwrap_err();
         assert_eq!(error["code"], -32000);
-        assert!(error["message"].as_str().unwrap().contains("state of block 1 is not kept"), "{error}");
+        assert!(error["message"].as_str().unwrap().contains("historical state of block 1 is not available"), "{error}");
     }
 }
 

@@ -152,7 +152,7 @@ fn run_chain(mut chain: Chain, shared: &Shared, messages: &mpsc::Receiver<Messag
         let mut waiting = None;
         while let Some(message) = next {
             match message {
-                Message::Submit(tx, reply) => match chain.handle(0, Input::Transaction(*tx)) {
+                Message::Submit(tx, reply) => match chain.handle(0, Input::Transaction(tx)) {
                     Ok(effects) => reply(Ok(effects.admitted.unwrap())),
                     Err(ChainError::Refused(error)) => reply(Err(error)),
                     Err(error) => panic!("{error}"),

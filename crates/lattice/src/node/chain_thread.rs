@@ -54,7 +54,7 @@ impl ChainThread<'_> {
                 match next {
                     Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
                     Err(TryRecvError::Empty) => break,
-                    Ok(Message::Submit(tx, reply)) => self.submit(*tx, reply)?,
+                    Ok(Message::Submit(tx, reply)) => self.submit(tx, reply)?,
                     Ok(Message::Readiness(certificate)) => {
                         drop(self.chain.handle(now_ms(), Input::Readiness(certificate))?)
                     }
@@ -68,7 +68,7 @@ impl ChainThread<'_> {
         }
     }
 
-    fn submit(&mut self, tx: RecoveredTx, reply: SubmitReply) -> Result<(), ChainError> {
+    fn submit(&mut self, tx: Box<RecoveredTx>, reply: SubmitReply) -> Result<(), ChainError> {
         match self.chain.handle(now_ms(), Input::Transaction(tx)) {
             Ok(effects) => reply(Ok(effects.admitted.expect("a transaction is admitted or refused"))),
             Err(ChainError::Refused(refusal)) => reply(Err(refusal)),
