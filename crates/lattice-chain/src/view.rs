@@ -7,10 +7,12 @@ use crate::{
     linear::EthereumFacts,
     models::{ModelSignature, ModelStore},
 };
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256, Bytes};
 use lattice_consensus::GhostdagData;
 use lattice_execution::{
-    AiLane, CallOutcome, CallRequest, GasEstimate, ModelRecord, SimulationContext, SimulationError, simulate,
+    AiLane, BlockContext, BlockExecutor, CallOutcome, CallRequest, GasEstimate, ModelRecord, Occurrence, Outcome,
+    Payee, SimulationContext, SimulationError, simulate,
+    trace::{Trace, TraceOptions},
 };
 use lattice_state::{History, State};
 use lattice_storage::{KvRead, StorageFault, Table};
@@ -277,6 +279,71 @@ impl View {
     /// eth_call on the state after a block.
     pub fn call(&self, number: u64, request: &CallRequest) -> Result<CallOutcome, ViewError> {
         self.simulate(number, |context, state| simulate::call(context, state, request))
+    }
+
+    /// debug_traceCall on the state after a block.
+    pub fn trace_call(
+        &self,
+        number: u64,
+        request: &CallRequest,
+        options: TraceOptions,
+    ) -> Result<(CallOutcome, Trace), ViewError> {
+        self.simulate(number, |context, state| simulate::trace_call(context, state, request, options))
+    }
+
+    /// debug_traceTransaction: executes the transaction's block again up to it, and logs its steps. Gas used, success,
+    /// output and steps; `None` when the selected chain has no such transaction.
+    pub fn trace_transaction(
+        &self,
+        tx_hash: &B256,
+        options: TraceOptions,
+    ) -> Result<Option<(u64, bool, Bytes, Trace)>, ViewError> {
+        let Some((block, index)) = self.transaction(tx_hash)? else { return Ok(None) };
+        let number = block.header.number;
+        let before = number.saturating_sub(1);
+        let parent = self.block_by_number(before)?.ok_or(ViewError::UnknownBlock(before))?;
+        let state = self.state_at(before)?;
+        let own = self.carrier(&block.dag_hash)?;
+        let mut activations = Vec::new();
+        for hash in &block.executed {
+            let carrier = self.carrier(hash)?;
+            activations.extend(carrier.block().body.readiness.iter().map(|certificate| certificate.model_id));
+        }
+        let hashes = |wanted: u64| self.block_by_number(wanted).ok().flatten().map(|block| block.hash());
+        let context = BlockContext {
+            spec: &self.spec,
+            parent: &parent.header,
+            parent_hash: block.header.parent_hash,
+            selected_parent: block.header.parent_beacon_block_root.unwrap_or_default(),
+            slot: own.block().header.slot,
+            prev_randao: block.header.mix_hash,
+            dag_blocks: block.executed.len() as u64,
+            block_hashes: &hashes,
+            activations: &activations,
+            blue_producers: &[],
+            inference: &self.models.engine(&state),
+        };
+        // Whom the tips go to shows at the end of the block only.
+        let payee = Payee { validator: 0, address: Address::ZERO };
+        let mut executor = BlockExecutor::begin(context, &state).map_err(SimulationError::from)?;
+        for tx in block.transactions.iter().take(index) {
+            let envelope = self.envelope(tx)?;
+            let occurrence =
+                Occurrence { tx: &envelope, sender: tx.sender, carrier: tx.carrier, index: tx.index, payee };
+            executor.execute(occurrence).map_err(SimulationError::from)?;
+        }
+        let tx = &block.transactions[index];
+        let envelope = self.envelope(tx)?;
+        executor.watch(options);
+        let occurrence = Occurrence { tx: &envelope, sender: tx.sender, carrier: tx.carrier, index: tx.index, payee };
+        match executor.execute(occurrence).map_err(SimulationError::from)? {
+            Outcome::Included { success, gas_used, output, .. } => {
+                Ok(Some((gas_used, success, output, executor.take_trace())))
+            }
+            Outcome::Skipped(reason) => {
+                Err(StorageFault::corrupt(Table::Bodies, format!("{tx_hash} does not run again: {reason}")).into())
+            }
+        }
     }
 
     /// eth_estimateGas on the state after a block.

@@ -8,6 +8,7 @@ use crate::{
     header,
     overlay::Overlay,
     rewards::Rewards,
+    trace::{Trace, TraceOptions},
     tx,
 };
 use alloy_consensus::{Header, Transaction, Typed2718, proofs};
@@ -56,8 +57,8 @@ impl UndeclaredPool {
 }
 
 impl<'a> BlockExecutor<'a> {
-    /// Opens a block on the parent's state and runs its start: EIP-4788, EIP-2935, then activations of models, then the
-    /// AI lane's price.
+    /// Opens a block on the parent's state and runs its start: EIP-4788, EIP-2935, then activations of models, then
+    /// refunds of expired proof requests, then the AI lane's price.
     ///
     /// # Errors
     /// When the state cannot be read.
@@ -71,6 +72,7 @@ impl<'a> BlockExecutor<'a> {
         for model_id in ctx.activations {
             ai::activate(&mut evm.ctx.journaled_state.database, model_id, header.number);
         }
+        ai::expire(&mut evm.ctx.journaled_state.database, header.number);
         let lane_price = ai::open_lane(&mut evm.ctx.journaled_state.database, ctx.spec);
         evm.ctx.chain.set_lane_price(lane_price);
         Ok(Self {
@@ -86,6 +88,16 @@ impl<'a> BlockExecutor<'a> {
             skipped: Vec::new(),
             failure: None,
         })
+    }
+
+    /// Logs the steps of the occurrences executed from now on, until [`Self::take_trace`]. The results are the same.
+    pub fn watch(&mut self, options: TraceOptions) {
+        self.evm.watch(options);
+    }
+
+    /// Ends the logging; what was logged.
+    pub fn take_trace(&mut self) -> Trace {
+        self.evm.take_trace()
     }
 
     /// Gas that the block has left.
@@ -182,7 +194,7 @@ impl<'a> BlockExecutor<'a> {
             rewards.add_gwei(*payee, ctx.spec.issuance_gwei);
         }
         let work = evm.ctx.chain.work();
-        let mut overlay = evm.ctx.journaled_state.database;
+        let mut overlay = evm.into_overlay();
         ai::close_lane(&mut overlay, work, ctx.dag_blocks);
         let withdrawals = rewards.pay(&mut overlay);
         let (base, diff) = overlay.into_diff();

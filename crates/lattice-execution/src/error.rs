@@ -10,6 +10,9 @@ pub enum ExecutionError {
         "the artifact of active model {0} is missing on this node: fetch it from a validator that attested it, then execute again"
     )]
     MissingArtifact(B256),
+    /// A proof that a transaction names is not here. Never guessed: fetch it and execute the block again.
+    #[error("the proof {0} is missing on this node: fetch it from a node that has the block, then execute again")]
+    MissingProof(B256),
     /// Our store, our engine or our bug.
     #[error("execution fault: {0}")]
     Fault(String),

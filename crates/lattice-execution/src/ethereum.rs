@@ -13,10 +13,7 @@ use crate::{
 use alloy_eips::eip7702::SignedAuthorization;
 use alloy_primitives::{Address, B256, Bytes};
 use lattice_types::TxEnvelope;
-use revm::{
-    SystemCallEvm,
-    context_interface::{cfg::gas_params::GasParams, either::Either, transaction::RecoveredAuthorization},
-};
+use revm::context_interface::{cfg::gas_params::GasParams, either::Either, transaction::RecoveredAuthorization};
 use std::sync::Arc;
 
 pub use revm::{
@@ -131,13 +128,7 @@ pub fn system_call_output(
     contract: Address,
     data: Bytes,
 ) -> Result<ExecutionResult, ExecutionError> {
-    match machine.system_call(contract, data) {
-        Ok(done) => {
-            machine.ctx.journaled_state.database.commit(done.state);
-            Ok(done.result)
-        }
-        Err(error) => Err(ExecutionError::Fault(error.to_string())),
-    }
+    evm::system_call_output(machine, contract, data)
 }
 
 /// An engine without models: Ethereum's chains have none.

@@ -1,25 +1,29 @@
-//! The assembly of the EVM: revm under the Osaka rules with Lattice's precompiles.
+//! The assembly of the EVM: revm under the Osaka rules with Lattice's precompiles and its second instruction table.
 //!
 //! This is the only place that puts the machine together. Instructions, gas and the frame loop are revm's own; what
-//! Lattice adds comes in through the precompile provider and the host data in `Context::chain`.
+//! Lattice adds comes in through the precompile provider, the host data in `Context::chain`, and the choice of the
+//! instruction table for each frame in [`machine`].
+
+mod machine;
 
 use crate::{
-    ai::{AiHost, LatticePrecompiles},
+    ai::AiHost,
     error::ExecutionError,
     overlay::{Overlay, OverlayFault},
 };
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use lattice_types::ChainSpec;
+pub use machine::LatticeEvm;
 use revm::{
-    Context, ExecuteEvm, Journal, MainContext, SystemCallEvm,
+    Context, Journal, MainContext,
     context::{
-        BlockEnv, CfgEnv, Evm, TxEnv,
+        BlockEnv, CfgEnv, ContextSetters, JournalTr, TxEnv,
         result::{EVMError, ExecutionResult, InvalidTransaction},
     },
     context_interface::block::BlobExcessGasAndPrice,
-    handler::{EthFrame, instructions::EthInstructions},
-    interpreter::interpreter::EthInterpreter,
+    handler::{Handler, MainnetHandler, system_call::SystemCallTx},
+    inspector::InspectorHandler,
     primitives::{eip4844::BLOB_BASE_FEE_UPDATE_FRACTION_PRAGUE, hardfork::SpecId},
     state::EvmState,
 };
@@ -29,15 +33,6 @@ pub const SPEC: SpecId = SpecId::OSAKA;
 
 /// What instructions and precompiles see.
 pub type LatticeContext<'a> = Context<BlockEnv, TxEnv, CfgEnv, Overlay<'a>, Journal<Overlay<'a>>, AiHost<'a>>;
-
-/// The machine.
-pub type LatticeEvm<'a> = Evm<
-    LatticeContext<'a>,
-    (),
-    EthInstructions<EthInterpreter, LatticeContext<'a>>,
-    LatticePrecompiles,
-    EthFrame<EthInterpreter>,
->;
 
 /// Why a transaction did not run.
 #[derive(Debug)]
@@ -81,8 +76,10 @@ pub fn evm_at<'a>(
 ) -> LatticeEvm<'a> {
     let mut cfg = CfgEnv::new_with_spec(fork);
     cfg.chain_id = chain_id;
+    // The machine re-imposes EIP-3541 with the one exception that this chain has.
+    cfg.disable_eip3541 = true;
     let ctx = Context::mainnet().with_db(overlay).with_cfg(cfg).with_block(block).with_chain(host);
-    Evm::new(ctx, EthInstructions::new_mainnet_with_spec(fork), LatticePrecompiles::new(fork))
+    LatticeEvm::new(fork, ctx)
 }
 
 /// Runs one transaction. `gas_limit_max` is its cap by EIP-7825, `ai_gas_limit` bounds its model work.
@@ -96,9 +93,20 @@ pub fn transact(
 ) -> Result<(ExecutionResult, EvmState), TransactError> {
     evm.ctx.cfg.tx_gas_limit_cap = Some(gas_limit_max);
     evm.ctx.chain.start_transaction(ai_gas_limit);
-    let done = evm.transact(tx);
+    evm.ctx.set_tx(tx);
+    let mut handler = MainnetHandler::default();
+    let done = if evm.is_watched() { handler.inspect_run(evm) } else { handler.run(evm) };
+    finished(evm, done)
+}
+
+/// What a run left in the journal, which is empty afterwards.
+fn finished(
+    evm: &mut LatticeEvm<'_>,
+    done: Result<ExecutionResult, EVMError<OverlayFault>>,
+) -> Result<(ExecutionResult, EvmState), TransactError> {
+    let state = evm.ctx.journaled_state.finalize();
     match done {
-        Ok(done) => Ok((done.result, done.state)),
+        Ok(result) => Ok((result, state)),
         Err(EVMError::Transaction(invalid)) => Err(TransactError::Invalid(invalid)),
         Err(error) => Err(TransactError::Stopped(stopped(evm, error))),
     }
@@ -106,11 +114,23 @@ pub fn transact(
 
 /// Runs and commits a system call (EIP-4788, EIP-2935): no fee, no nonce, no block gas.
 pub fn system_call(evm: &mut LatticeEvm<'_>, contract: Address, data: B256) -> Result<(), ExecutionError> {
+    system_call_output(evm, contract, Bytes::copy_from_slice(data.as_slice())).map(drop)
+}
+
+/// [`system_call`] with any input; how it ended.
+pub(crate) fn system_call_output(
+    evm: &mut LatticeEvm<'_>,
+    contract: Address,
+    data: Bytes,
+) -> Result<ExecutionResult, ExecutionError> {
     evm.ctx.chain.start_transaction(0);
-    match evm.system_call(contract, Bytes::copy_from_slice(data.as_slice())) {
-        Ok(done) => {
-            evm.ctx.journaled_state.database.commit(done.state);
-            Ok(())
+    evm.ctx.set_tx(TxEnv::new_system_tx(contract, data));
+    let done = MainnetHandler::default().run_system_call(evm);
+    let state = evm.ctx.journaled_state.finalize();
+    match done {
+        Ok(result) => {
+            evm.ctx.journaled_state.database.commit(state);
+            Ok(result)
         }
         Err(error) => Err(stopped(evm, error)),
     }

@@ -9,6 +9,7 @@
 //! them. It runs no model itself either: an [`InferenceEngine`] does.
 
 pub mod ai;
+pub mod asm;
 mod block;
 mod context;
 mod error;
@@ -19,6 +20,7 @@ mod header;
 mod overlay;
 mod rewards;
 pub mod simulate;
+pub mod trace;
 mod tx;
 
 pub use ai::{

@@ -112,6 +112,15 @@ impl<'a> Overlay<'a> {
         entry.touched = true;
     }
 
+    /// Moves wei outside of any transaction, for system operations.
+    pub(crate) fn transfer(&mut self, from: Address, to: Address, wei: U256) {
+        let entry = self.entry(from);
+        let account = entry.account.as_mut().filter(|account| account.balance >= wei);
+        account.expect("what an escrow owes lies in it").balance -= wei;
+        entry.touched = true;
+        self.credit(to, wei);
+    }
+
     /// Takes over what one transaction or system call left in revm's journal.
     pub fn commit(&mut self, changes: EvmState) {
         for (address, change) in changes {

@@ -23,6 +23,7 @@ pub mod npy;
 mod onnx;
 mod ops;
 mod tensor;
+pub mod tensor_op;
 
 pub use cost::{Cost, Work};
 pub use error::{DecodeError, GraphError, ImportError, LoadError, NpyError, RunError, TensorError};

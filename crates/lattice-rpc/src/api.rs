@@ -6,6 +6,7 @@
 
 use crate::{
     cache::FactsCache,
+    debug,
     error::{RpcError, TIMEOUT},
     eth::{self, filters::Filters},
     jsonrpc::{self, Answer, Call, Message},
@@ -81,7 +82,7 @@ impl Api {
         // Sending fails only when nobody subscribes.
         backend.heads(Box::new(move |head| drop(sender.send(head.clone()))));
         let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-        let rows = eth::methods().chain(lattice::methods());
+        let rows = eth::methods().chain(lattice::methods()).chain(debug::methods());
         Arc::new(Self {
             backend,
             methods: rows.map(|&(name, params_max, run)| (name, Entry { run, params_max })).collect(),

@@ -9,6 +9,7 @@
 
 mod api;
 mod cache;
+mod debug;
 pub mod error;
 mod eth;
 mod http;

@@ -6,10 +6,16 @@ use alloy_primitives::{Address, address};
 /// the AI precompiles, so the entry warms nothing that was cold.
 pub const AI_GAS: Address = address!("0x000000000000000000000000000000000000a1f0");
 
+/// Precompile TENSOR_OP (opcode 0xf0 in AI containers).
+pub const TENSOR_OP: Address = address!("0x000000000000000000000000000000000000a1f0");
 /// Precompile MODEL_LOAD (opcode 0xf1 in AI containers).
 pub const MODEL_LOAD: Address = address!("0x000000000000000000000000000000000000a1f1");
 /// Precompile MODEL_EXEC (opcode 0xf2 in AI containers).
 pub const MODEL_EXEC: Address = address!("0x000000000000000000000000000000000000a1f2");
+/// Precompile ZK_PROVE (opcode 0xf3 in AI containers).
+pub const ZK_PROVE: Address = address!("0x000000000000000000000000000000000000a1f3");
+/// Precompile ZK_VERIFY (opcode 0xf4 in AI containers).
+pub const ZK_VERIFY: Address = address!("0x000000000000000000000000000000000000a1f4");
 
 /// System account of the models: registry and versions; its storage root is `model_root`. Also the precompile door
 /// of ModelDeploy.

@@ -41,8 +41,10 @@ pub(crate) struct AiCall<'c, 'a> {
     /// The account that asks.
     pub(crate) caller: Address,
     pub(crate) access: Access,
-    /// Wei sent along; revm has moved them to the door's account already.
+    /// Wei sent along.
     pub(crate) value: U256,
+    /// Where they are now: revm has moved those of a call to the door's account, an instruction's are its contract's.
+    purse: Address,
     pub(crate) input: Bytes,
     pub(crate) gas: Gas,
 }
@@ -59,10 +61,23 @@ impl<'c, 'a> AiCall<'c, 'a> {
             caller: inputs.caller,
             access,
             value: inputs.transfer_value().unwrap_or_default(),
+            purse: inputs.target_address,
             input: inputs.input.bytes(ctx),
             gas: Gas::new_with_regular_gas_and_reservoir(inputs.gas_limit, inputs.reservoir),
             ctx,
         }
+    }
+
+    /// A call by an AI instruction of the contract `caller`, with what its frame has of gas.
+    pub(crate) fn from_instruction(
+        ctx: &'c mut LatticeContext<'a>,
+        caller: Address,
+        access: Access,
+        value: U256,
+        input: Bytes,
+        gas: Gas,
+    ) -> Self {
+        Self { ctx, caller, access, value, purse: caller, input, gas }
     }
 }
 
@@ -116,6 +131,28 @@ impl AiCall<'_, '_> {
         match self.ctx.journal_mut().transfer(from, to, U256::from(wei)).map_err(Halt::fault)? {
             None => Ok(()),
             Some(error) => Err(Halt::fault(format!("system account {from} cannot pay {wei} wei to {to}: {error:?}"))),
+        }
+    }
+
+    /// Moves the value that came with the call to a system account.
+    pub(crate) fn escrow(&mut self, account: Address) -> Result<(), Halt> {
+        if self.purse == account {
+            return Ok(());
+        }
+        let (purse, value) = (self.purse, self.value);
+        self.transfer(purse, account, value)
+    }
+
+    /// Pays out of a system account.
+    pub(crate) fn pay(&mut self, account: Address, to: Address, wei: U256) -> Result<(), Halt> {
+        self.transfer(account, to, wei)
+    }
+
+    fn transfer(&mut self, from: Address, to: Address, wei: U256) -> Result<(), Halt> {
+        match self.ctx.journal_mut().transfer(from, to, wei) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(Halt::Revert(format!("{from} does not have {wei} wei to pay"))),
+            Err(error) => Err(Halt::fault(error)),
         }
     }
 

@@ -4,7 +4,12 @@
 //! run is not here: it is static, counted from the graph and stored in the model's record. Storage and logs cost what
 //! the EVM's SSTORE (EIP-2929, EIP-2200) and LOG cost, at the worst case, so that an operation costs the same every time.
 
-use super::records::models::ModelTerms;
+use super::{
+    proofs::{ProofRef, ProofShape},
+    records::models::ModelTerms,
+    requests,
+};
+use lattice_inference::tensor_op::TensorWork;
 
 /// Every entry into an AI door, also one that fails: reads up to five cold slots of a model's record and its
 /// line (2,100 each).
@@ -16,6 +21,12 @@ pub const LOAD_GAS_PER_KIB: u64 = 80;
 
 /// Moving one byte of input or output between the EVM and the engine: copying, and conversion from little endian.
 pub const RUN_GAS_PER_BYTE: u64 = 1;
+
+/// Multiply-accumulates that one gas pays in TENSOR_OP: operands are packed for each call, so fewer than in a model.
+const TENSOR_MACS_PER_GAS: u64 = 16;
+
+/// Element steps that one gas pays in TENSOR_OP.
+const TENSOR_STEPS_PER_GAS: u64 = 4;
 
 /// Writing a slot that was empty, cold.
 const STORE: u64 = 22_100;
@@ -104,6 +115,48 @@ pub(crate) const fn load(artifact_bytes: u64) -> u64 {
 pub const fn model_run_gas(model: &ModelTerms) -> u64 {
     let bytes = model.input_bytes.saturating_add(model.output_bytes);
     model.gas.saturating_add(bytes.saturating_mul(RUN_GAS_PER_BYTE))
+}
+
+/// TENSOR_OP: multiply-accumulates, element steps, bytes moved.
+pub(crate) const fn tensor_op(work: &TensorWork) -> u64 {
+    (work.macs / TENSOR_MACS_PER_GAS)
+        .saturating_add(work.steps / TENSOR_STEPS_PER_GAS)
+        .saturating_add(work.bytes.saturating_mul(RUN_GAS_PER_BYTE))
+}
+
+/// Opening a proof request: its slots, the two that the refund changes, its log.
+pub(crate) const fn open_request() -> u64 {
+    (STORE * (requests::OPEN_SLOTS + 2)).saturating_add(log(4, 96))
+}
+
+/// Reading a proof request: its record and the longest output, cold.
+pub(crate) const fn read_request() -> u64 {
+    2_100 * (8 + requests::OUTPUT_BYTES_MAX / 32)
+}
+
+/// Settling a proof request: its slots, its log, the payment (a value transfer to a new account).
+pub(crate) const fn settle_request(output_bytes: u64) -> u64 {
+    STORE
+        .saturating_mul(requests::settle_slots(output_bytes))
+        .saturating_add(log(3, abi_bytes(output_bytes)))
+        .saturating_add(34_000)
+}
+
+/// Base price of a verification.
+const VERIFY: u64 = 100_000;
+/// Opening one column in one query.
+const VERIFY_QUERY_COLUMN: u64 = 24;
+/// One level of one Merkle path in one query.
+const VERIFY_QUERY_LEVEL: u64 = 240;
+/// One byte of a proof: decoding and hashing.
+const VERIFY_BYTE: u64 = 2;
+
+/// Verifying a proof: what its shape and stated length cost on a core, doubled; the same for accept and reject.
+pub(crate) const fn verify(shape: &ProofShape, proof: &ProofRef) -> u64 {
+    let columns = shape.queries.saturating_mul(shape.columns).saturating_mul(VERIFY_QUERY_COLUMN);
+    let levels = shape.queries.saturating_mul(shape.log_heights).saturating_mul(VERIFY_QUERY_LEVEL);
+    let bytes = proof.bytes.saturating_mul(VERIFY_BYTE);
+    VERIFY.saturating_add(columns).saturating_add(levels).saturating_add(bytes).saturating_mul(2)
 }
 
 /// What each optional slot of a version costs: filling it, and clearing it in the end.

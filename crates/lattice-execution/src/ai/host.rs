@@ -1,6 +1,9 @@
 //! What the precompiles need beyond the EVM: the engine, the AI gas of the transaction, the models loaded so far.
 
-use super::lane::LanePrice;
+use super::{
+    lane::LanePrice,
+    proofs::{NoProofs, ProofSystem},
+};
 use crate::error::{ExecutionError, InferenceError};
 use alloy_primitives::B256;
 use std::{collections::BTreeSet, sync::Arc};
@@ -16,6 +19,11 @@ pub trait InferenceEngine: Send + Sync {
     /// # Errors
     /// See [`InferenceError`].
     fn run(&self, model_id: &B256, input: &[u8]) -> Result<Arc<[u8]>, InferenceError>;
+
+    /// What verifies proofs; none by default.
+    fn proofs(&self) -> &dyn ProofSystem {
+        &NoProofs
+    }
 }
 
 /// Host data behind revm's context, one for each EVM block.

@@ -7,13 +7,17 @@
 
 mod abi;
 mod call;
+pub mod container;
 mod doors;
 mod engine;
 mod gas;
 mod host;
 mod lane;
+pub mod opcodes;
 mod precompiles;
+pub mod proofs;
 mod records;
+pub mod requests;
 
 pub use abi::revert_reason;
 pub use gas::{LOAD_GAS_PER_KIB, RUN_GAS_PER_BYTE, model_run_gas};
@@ -35,4 +39,6 @@ pub use records::{
 
 pub(crate) use doors::{call_input, new_artifacts, system_account};
 pub(crate) use lane::{close as close_lane, open as open_lane};
+pub(crate) use opcodes::ai_instructions;
 pub(crate) use records::models::activate;
+pub(crate) use requests::expire;

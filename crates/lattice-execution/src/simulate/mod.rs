@@ -15,9 +15,10 @@ pub use request::CallRequest;
 use crate::{
     ai::{AiHost, InferenceEngine, revert_reason},
     error::ExecutionError,
-    evm::{self, TransactError},
+    evm::{self, LatticeEvm, TransactError},
     header,
     overlay::Overlay,
+    trace::{Trace, TraceOptions},
 };
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, Log, U256};
@@ -149,6 +150,23 @@ pub fn call(env: &SimulationContext<'_>, state: &State, request: &CallRequest) -
     Ok(run(env, state, &prepared)?.outcome)
 }
 
+/// Runs a call on a state and logs its steps (`debug_traceCall`).
+///
+/// # Errors
+/// As [`call`].
+pub fn trace_call(
+    env: &SimulationContext<'_>,
+    state: &State,
+    request: &CallRequest,
+    options: TraceOptions,
+) -> Result<(CallOutcome, Trace), SimulationError> {
+    let prepared = request.prepare(env, state)?;
+    let mut machine = machine(env, state, &prepared);
+    machine.watch(options);
+    let outcome = run_on(&mut machine, env, &prepared)?.outcome;
+    Ok((outcome, machine.take_trace()))
+}
+
 /// A finished run with what the callers in this module look at.
 struct Run {
     outcome: CallOutcome,
@@ -163,6 +181,11 @@ struct Run {
 }
 
 fn run(env: &SimulationContext<'_>, state: &State, prepared: &Prepared) -> Result<Run, SimulationError> {
+    run_on(&mut machine(env, state, prepared), env, prepared)
+}
+
+/// A machine with the rules of a simulation.
+fn machine<'a>(env: &SimulationContext<'a>, state: &State, prepared: &Prepared) -> LatticeEvm<'a> {
     let mut block = evm::block_env(env.header);
     if prepared.is_free() {
         block.basefee = 0;
@@ -175,7 +198,15 @@ fn run(env: &SimulationContext<'_>, state: &State, prepared: &Prepared) -> Resul
     cfg.disable_nonce_check = true;
     cfg.disable_eip3607 = true;
     cfg.disable_block_gas_limit = true;
-    match evm::transact(&mut machine, prepared.tx.clone(), u64::MAX, prepared.ai_gas_limit) {
+    machine
+}
+
+fn run_on(
+    machine: &mut LatticeEvm<'_>,
+    env: &SimulationContext<'_>,
+    prepared: &Prepared,
+) -> Result<Run, SimulationError> {
+    match evm::transact(machine, prepared.tx.clone(), u64::MAX, prepared.ai_gas_limit) {
         Ok((result, touched)) => {
             let out_of_gas = matches!(&result, ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. });
             let gas_spent = result.gas().total_gas_spent().max(result.tx_gas_used());

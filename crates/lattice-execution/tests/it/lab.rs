@@ -4,7 +4,10 @@ use alloy_consensus::{Header, TxEip1559, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use lattice_execution::{
     BlockContext, BlockExecutor, CallOutcome, CallRequest, Executed, ExecutionError, InferenceEngine, InferenceError,
-    Occurrence, Outcome, Payee, SimulationContext, SimulationError, genesis, simulate,
+    Occurrence, Outcome, Payee, SimulationContext, SimulationError,
+    ai::proofs::{ProofError, ProofRef, ProofShape, ProofStatement, ProofSystem},
+    genesis, simulate,
+    trace::TraceOptions,
 };
 use lattice_state::State;
 use lattice_types::{
@@ -39,6 +42,30 @@ type Model = fn(&[u8]) -> Result<Vec<u8>, InferenceError>;
 pub struct TestEngine {
     models: BTreeMap<B256, Model>,
     pub runs: AtomicU64,
+    pub proofs: TestProofs,
+}
+
+/// A proof is right when its hash is that of the statement's output hash and payee, and the switch is on.
+#[derive(Default)]
+pub struct TestProofs {
+    pub enabled: bool,
+}
+
+pub fn test_proof(output: &[u8], payee: Address) -> B256 {
+    keccak256([keccak256(output).as_slice(), payee.as_slice()].concat())
+}
+
+impl ProofSystem for TestProofs {
+    fn shape(&self, _: &B256) -> Option<ProofShape> {
+        self.enabled.then_some(ProofShape { queries: 5, columns: 10, log_heights: 10, bytes_max: 700_000 })
+    }
+
+    fn verify(&self, statement: &ProofStatement, proof: &ProofRef) -> Result<bool, ProofError> {
+        if proof.hash == B256::repeat_byte(0xff) {
+            return Err(ProofError::Missing(proof.hash));
+        }
+        Ok(proof.hash == keccak256([statement.output_hash.as_slice(), statement.payee.as_slice()].concat()))
+    }
 }
 
 impl InferenceEngine for TestEngine {
@@ -46,6 +73,10 @@ impl InferenceEngine for TestEngine {
         self.runs.fetch_add(1, Ordering::Relaxed);
         let model = self.models.get(model_id).ok_or(InferenceError::Missing(*model_id))?;
         model(input).map(Arc::from)
+    }
+
+    fn proofs(&self) -> &dyn ProofSystem {
+        &self.proofs
     }
 }
 
@@ -79,6 +110,8 @@ pub struct Lab {
     pub engine: TestEngine,
     pub nonces: BTreeMap<usize, u64>,
     slot: u64,
+    /// Whether blocks are executed under the struct logger.
+    pub watched: bool,
 }
 
 /// Everything about a block that a test may want to choose.
@@ -108,7 +141,7 @@ impl Lab {
         let mut engine = TestEngine::default();
         engine.models.insert(model_id(), reverse);
         let hashes = vec![block.hash()];
-        Self { spec, state, header: block.header, hashes, engine, nonces: BTreeMap::new(), slot: 0 }
+        Self { spec, state, header: block.header, hashes, engine, nonces: BTreeMap::new(), slot: 0, watched: false }
     }
 
     pub fn add_model(&mut self, id: B256, model: Model) {
@@ -138,6 +171,9 @@ impl Lab {
             inference: &self.engine,
         };
         let mut executor = BlockExecutor::begin(ctx, &self.state)?;
+        if self.watched {
+            executor.watch(TraceOptions { memory: true, return_data: true, ..TraceOptions::default() });
+        }
         let mut outcomes = Vec::new();
         for (index, tx) in block.txs.iter().enumerate() {
             let sender = alloy_consensus::transaction::SignerRecoverable::recover_signer(tx).unwrap();
@@ -321,8 +357,16 @@ pub fn simulate_reason(output: &[u8]) -> String {
     lattice_execution::ai::revert_reason(output).unwrap_or_else(|| format!("{}", Bytes::copy_from_slice(output)))
 }
 
-pub const ALL_DOORS: [Address; 5] =
-    [system::MODEL_LOAD, system::MODEL_EXEC, system::MODELS, system::TRAINING, system::INFERENCE];
+pub const ALL_DOORS: [Address; 8] = [
+    system::TENSOR_OP,
+    system::MODEL_LOAD,
+    system::MODEL_EXEC,
+    system::ZK_PROVE,
+    system::ZK_VERIFY,
+    system::MODELS,
+    system::TRAINING,
+    system::INFERENCE,
+];
 
 /// Init code that returns `runtime`: PUSH2 len, DUP1, PUSH1 12, PUSH1 0, CODECOPY, PUSH1 0, RETURN.
 pub fn init_code(runtime: &[u8]) -> Bytes {

@@ -4,6 +4,7 @@
 mod access;
 mod ai;
 mod conservation;
+mod containers;
 mod contracts;
 mod fees;
 mod garbage;
@@ -11,7 +12,10 @@ mod lab;
 mod lane;
 mod money;
 mod operations;
+mod requests;
 mod simulation;
 mod skips;
+mod solidity;
 mod system;
+mod tracing;
 mod versions;

@@ -290,7 +290,7 @@ fn a_request_that_nobody_answers_is_refunded() {
     refused(send(&mut lab, 1, system::INFERENCE, 9, alloy_rlp::encode(short).into()), "the input has 7 bytes");
     let mut proof = bonded_payload(model_id);
     proof.grade = InferencePayload::PROOF;
-    refused(send(&mut lab, 1, system::INFERENCE, 9, alloy_rlp::encode(proof).into()), "grade 1 is not enabled");
+    refused(send(&mut lab, 1, system::INFERENCE, 9, alloy_rlp::encode(proof).into()), "grade 1 (proof) has no terms");
     let mut free = bonded_payload(model_id);
     free.terms = Some(RequestTerms { answer_blocks: 5, bond: 0 });
     refused(send(&mut lab, 1, system::INFERENCE, 9, alloy_rlp::encode(free).into()), "the bond is 0");

@@ -47,7 +47,7 @@ pub(crate) fn find(view: &View, block: BlockId) -> Result<Option<Arc<EvmBlock>>,
 }
 
 /// The number of the block whose state is asked for; the latest by default.
-pub(super) fn state_number(view: &View, block: Option<BlockId>) -> Result<u64, RpcError> {
+pub(crate) fn state_number(view: &View, block: Option<BlockId>) -> Result<u64, RpcError> {
     let head = view.head().header.number;
     match block.unwrap_or_default() {
         BlockId::Number(tag) => {

@@ -22,7 +22,7 @@ pub(super) const METHODS: &[Row] = &[
 /// A call as clients write it. Unknown fields are ignored, as geth does; `aiGas` is Lattice's.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct CallJson {
+pub(crate) struct CallJson {
     from: Option<Address>,
     to: Option<Address>,
     gas: Option<U64>,
@@ -51,7 +51,7 @@ impl Argument for CallJson {
 }
 
 impl CallJson {
-    fn into_request(self, chain_id: u64) -> Result<CallRequest, RpcError> {
+    pub(crate) fn into_request(self, chain_id: u64) -> Result<CallRequest, RpcError> {
         if let Some(got) = self.chain_id
             && got != U256::from(chain_id)
         {

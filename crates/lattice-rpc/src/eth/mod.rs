@@ -1,7 +1,7 @@
 //! The Ethereum namespaces: `eth_`, `net_`, `web3_`, `txpool_`, in the shapes of the execution-apis specification and geth.
 
 pub(crate) mod blocks;
-mod call;
+pub(crate) mod call;
 mod fees;
 pub(crate) mod filters;
 pub(crate) mod logs;

@@ -99,7 +99,7 @@ fn find(view: &View, hash: &B256) -> Result<Option<InferenceJson>, RpcError> {
         input: payload.input,
         output_hash: output.as_ref().map(keccak256),
         output,
-        grade: "replay",
+        grade: if payload.grade == InferencePayload::PROOF { "proof" } else { "replay" },
         gas_used: U64::from(receipt.cumulative_gas_used - before),
         success: receipt.success,
     }))

@@ -3,6 +3,7 @@
 
 mod batches;
 mod client;
+mod debug;
 mod errors;
 mod ethereum;
 mod hostile;

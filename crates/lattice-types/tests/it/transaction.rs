@@ -158,7 +158,7 @@ fn payloads_are_checked() {
     assert!(refused(ModelDeployPayload { name: "n".repeat(33), ..deploy_payload() }).contains("33 bytes"));
     assert!(refused(ModelDeployPayload { gas: 0, ..deploy_payload() }).contains("gas is 0"));
     assert!(refused(ModelDeployPayload { artifact_bytes: 0, ..deploy_payload() }).contains("artifact_bytes"));
-    let grade = InferencePayload { grade: 1, ..inference_payload() };
+    let grade = InferencePayload { grade: 9, ..inference_payload() };
     let tx = ai::<Inference>(TxAi::<Inference>::encode_payload(&grade));
     assert!(matches!(recover(tx, &spec), Err(InvalidTx::Payload { ty: 0x52, .. })));
     let mut wrong_cid = alloy_rlp::encode(deploy_payload());

@@ -271,10 +271,10 @@ fn sequence(unit: &Value, fork_name: &str, fork: SpecId, cases: &[Value]) -> Res
         transact(&mut joined, (*tx).clone())?;
         let mut single = machine(&state);
         transact(&mut single, *tx)?;
-        let (base, diff) = single.ctx.journaled_state.database.into_diff();
+        let (base, diff) = single.into_overlay().into_diff();
         state = base.apply(&diff);
     }
-    let (base, diff) = joined.ctx.journaled_state.database.into_diff();
+    let (base, diff) = joined.into_overlay().into_diff();
     Ok(super::compare("on one overlay the root is", base.apply(&diff).root(), state.root()))
 }
 
@@ -305,7 +305,7 @@ fn run_case(unit: &Value, fork_name: &str, fork: SpecId, before: &State, post: &
         (None, Some(exception)) => return Ok(Verdict::Failed(format!("ran, expected {exception}"))),
         _ => {}
     }
-    let (base, diff) = machine.ctx.journaled_state.database.into_diff();
+    let (base, diff) = machine.into_overlay().into_diff();
     let root = base.apply(&diff).root();
     let expected = json::hash(&post["hash"])?;
     if root != expected {

@@ -179,7 +179,7 @@ impl Import<'_> {
         let overlay = self.rules.evm.overlay(state, &hash);
         let mut machine = self.rules.evm.machine(self.env(), overlay, AiHost::new(&NoModels));
         let done = part(&mut machine)?;
-        let (base, diff) = machine.ctx.journaled_state.database.into_diff();
+        let (base, diff) = machine.into_overlay().into_diff();
         Ok((done, base.apply(&diff)))
     }
 

@@ -1,5 +1,6 @@
 //! The command line. Data goes to stdout, progress to stderr; exit codes are 0, 1 (failed) and 2 (usage).
 
+mod asm;
 mod bench;
 mod chain;
 mod dag;
@@ -44,6 +45,8 @@ enum Command {
     Send(send::SendArgs),
     /// Call a contract without a transaction
     Call(send::CallArgs),
+    /// Assemble or disassemble code, AI containers included
+    Asm(asm::Args),
     /// Show an account's balance
     Balance(chain::BalanceArgs),
     /// Show a block
@@ -100,6 +103,7 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
         Command::Run(args) => run::run(args, output),
         Command::Send(args) => send::send(args, output),
         Command::Call(args) => send::call(args, output),
+        Command::Asm(args) => asm::run(&args, output),
         Command::Balance(args) => chain::balance(args, output),
         Command::Block(args) => chain::block(args, output),
         Command::Tx(args) => chain::tx(args, output),

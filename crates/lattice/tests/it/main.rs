@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod asm;
 mod bad_input;
 mod bench;
 mod binary;

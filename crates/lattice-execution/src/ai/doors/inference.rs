@@ -1,6 +1,6 @@
 //! INFERENCE: running a model and keeping a record of it.
 
-use super::{bonded, decode, refuse_value, require_plain_call, unknown_operation};
+use super::{bonded, decode, proofs, refuse_value, require_plain_call, unknown_operation};
 use crate::ai::{
     abi,
     call::{AiCall, Halt},
@@ -18,6 +18,9 @@ use lattice_types::{
 
 /// Signature of the log of an inference.
 const INFERENCE_COMPLETED: &[u8] = b"InferenceCompleted(bytes32,address,bytes32,bytes)";
+
+/// Life of a request that an Inference of grade *proof* opens, EVM blocks.
+const PROOF_EXPIRY_BLOCKS: u64 = 10_000;
 
 /// INFERENCE: dispatches by the first byte. A bare RLP list is an Inference payload.
 pub(super) fn enter(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
@@ -38,8 +41,9 @@ fn infer(call: &mut AiCall<'_, '_>, input: &Bytes) -> Result<Bytes, Halt> {
     let payload = decode::<Inference>(input, "Inference")?;
     match payload.grade {
         InferencePayload::REPLAY => replay(call, &payload),
+        InferencePayload::PROOF => request_proof(call, &payload),
         InferencePayload::BONDED => bonded::request(call, &payload),
-        grade => Err(Halt::Revert(format!("grade {grade} is not enabled: use 0 (replay) or 2 (bonded)"))),
+        grade => Err(Halt::Revert(format!("grade {grade} does not exist: use 0 (replay), 1 (proof) or 2 (bonded)"))),
     }
 }
 
@@ -58,4 +62,16 @@ fn replay(call: &mut AiCall<'_, '_>, payload: &InferencePayload) -> Result<Bytes
     let topics = vec![keccak256(INFERENCE_COMPLETED), model_id, call.caller.into_word(), input_hash];
     call.log(system::INFERENCE, topics, abi::encode_bytes(&[&output]));
     Ok(Bytes::copy_from_slice(&output))
+}
+
+/// Grade *proof*: nothing runs; a request for a proof is opened with the value as its fee. Output: its id.
+fn request_proof(call: &mut AiCall<'_, '_>, payload: &InferencePayload) -> Result<Bytes, Halt> {
+    call.charge(gas::hash(payload.input.len() as u64))?;
+    let model = engine::active_model(call, &payload.model_id)?;
+    if payload.input.len() as u64 != model.input_bytes {
+        let (got, want) = (payload.input.len(), model.input_bytes);
+        return Err(Halt::Revert(format!("the input has {got} bytes, model {} takes {want}", payload.model_id)));
+    }
+    let id = proofs::request(call, &payload.model_id, &keccak256(&payload.input), PROOF_EXPIRY_BLOCKS)?;
+    Ok(Bytes::copy_from_slice(id.as_slice()))
 }

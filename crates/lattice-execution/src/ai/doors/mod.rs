@@ -9,7 +9,9 @@ mod credits;
 mod inference;
 mod lines;
 mod models;
+mod proofs;
 mod run;
+mod tensor;
 mod training;
 
 use super::{
@@ -28,17 +30,23 @@ pub(crate) use models::new_artifacts;
 /// A precompile of the AI rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Door {
+    Tensor,
     Load,
     Exec,
+    Prove,
+    Verify,
     Models,
     Training,
     Inference,
 }
 
 impl Door {
-    pub(crate) const ALL: [(Address, Self); 5] = [
+    pub(crate) const ALL: [(Address, Self); 8] = [
+        (system::TENSOR_OP, Self::Tensor),
         (system::MODEL_LOAD, Self::Load),
         (system::MODEL_EXEC, Self::Exec),
+        (system::ZK_PROVE, Self::Prove),
+        (system::ZK_VERIFY, Self::Verify),
         (system::MODELS, Self::Models),
         (system::TRAINING, Self::Training),
         (system::INFERENCE, Self::Inference),
@@ -52,8 +60,11 @@ impl Door {
     pub(crate) fn enter(self, call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
         call.charge(gas::BASE)?;
         match self {
+            Self::Tensor => tensor::compute(call),
             Self::Load => run::load(call),
             Self::Exec => run::exec(call),
+            Self::Prove => proofs::prove(call),
+            Self::Verify => proofs::verify(call),
             Self::Models => models::enter(call),
             Self::Training => training::enter(call),
             Self::Inference => inference::enter(call),

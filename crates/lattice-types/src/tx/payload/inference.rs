@@ -29,7 +29,7 @@ pub struct InferencePayload {
 impl InferencePayload {
     /// Every validator replays the inference.
     pub const REPLAY: u8 = 0;
-    /// A STARK proves the inference.
+    /// Nobody runs it on chain: a request for a proof is opened, with the value sent along as the prover's fee.
     pub const PROOF: u8 = 1;
     /// A provider answers under a bond, which a challenge can slash.
     pub const BONDED: u8 = 2;
@@ -38,11 +38,12 @@ impl InferencePayload {
 
     pub(crate) fn check(&self) -> Result<(), String> {
         match (self.grade, &self.terms) {
-            (Self::REPLAY, None) => Ok(()),
+            (Self::REPLAY | Self::PROOF, None) => Ok(()),
             (Self::REPLAY, Some(_)) => Err("grade 0 (replay) answers at once: leave the terms out".into()),
+            (Self::PROOF, Some(_)) => Err("grade 1 (proof) has no terms: leave them out".into()),
             (Self::BONDED, Some(terms)) => terms.check(),
             (Self::BONDED, None) => Err("grade 2 (bonded) needs terms: [answer_blocks, bond]".into()),
-            (grade, _) => Err(format!("grade {grade} is not enabled: use 0 (replay) or 2 (bonded)")),
+            (grade, _) => Err(format!("grade {grade} does not exist: use 0 (replay), 1 (proof) or 2 (bonded)")),
         }
     }
 }
