@@ -64,7 +64,7 @@ fn ids_are_echoed_as_they_are() {
 #[test]
 fn unknown_methods_are_told_at_once() {
     let node = Node::start();
-    for method in ["eth_nothing", "debug_traceTransaction", "", "eth_subscribe", "eth_sendTransaction", "lattice_"] {
+    for method in ["eth_nothing", "debug_traceBlock", "", "eth_subscribe", "eth_sendTransaction", "lattice_"] {
         let error = node.client().try_call(method, json!([])).unwrap_err();
         assert_eq!(error["code"], -32601, "{method}");
     }
