@@ -9,6 +9,7 @@ mod clients;
 mod deny;
 mod files;
 mod floors;
+mod fuzz;
 mod mutations;
 mod node;
 mod purity;
@@ -35,6 +36,8 @@ usage: cargo xtask COMMAND
   docs            rustdoc without warnings
   test            cargo test --workspace --locked
   long            the tests marked #[ignore], in release mode
+  fuzz TARGET [--seconds N]   cargo-fuzz on one target of fuzz/ (60 s)
+  fuzz replay     the seeds of all fuzz targets and fixed mutations of them, without cargo-fuzz
   clients         real clients (viem, cast, onnxruntime, magika) against a release build of the node
   vectors SUITE [--dir DIR]
                   conformance: other projects' vectors below DIR through our own code. SUITE is evm
@@ -58,6 +61,14 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         });
     }
+    if let ["fuzz", rest @ ..] = arguments.as_slice()
+        && *rest != ["replay"]
+    {
+        return fuzz::command(&workspace, rest).unwrap_or_else(|| {
+            eprint!("{USAGE}");
+            ExitCode::from(2)
+        });
+    }
     if arguments == ["mutations"] {
         return mutations::command(&workspace);
     }
@@ -69,6 +80,7 @@ fn main() -> ExitCode {
             ci(&workspace, &mut report);
             long(&workspace, &mut report);
             vectors::suites(&workspace, &mut report);
+            fuzz::replay(&workspace, &mut report);
             clients::step(&workspace, &mut report);
         }
         ["fmt"] => fmt(&workspace, &mut report),
@@ -79,6 +91,7 @@ fn main() -> ExitCode {
         ["docs"] => docs(&workspace, &mut report),
         ["test"] => test(&workspace, &mut report),
         ["long"] => long(&workspace, &mut report),
+        ["fuzz", "replay"] => fuzz::replay(&workspace, &mut report),
         ["clients"] => clients::step(&workspace, &mut report),
         ["vectors-check"] => vectors::step(&workspace, &mut report),
         _ => {

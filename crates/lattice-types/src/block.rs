@@ -7,8 +7,9 @@ use crate::{
     bls::{self, Domain},
     cid::MaybeCid,
     readiness::ReadinessCertificate,
-    tx::TxEnvelope,
+    tx::{TxEnvelope, decode_transaction},
 };
+use alloy_consensus::Typed2718;
 use alloy_primitives::{B256, keccak256};
 use alloy_rlp::{BufMut, Decodable, Encodable, RlpDecodable, RlpEncodable};
 
@@ -113,9 +114,28 @@ impl Encodable for DagBody {
 impl Decodable for DagBody {
     fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
         let mut payload = alloy_rlp::Header::decode_bytes(buf, true)?;
-        let body = Self { transactions: Decodable::decode(&mut payload)?, readiness: Decodable::decode(&mut payload)? };
+        let body = Self { transactions: transactions(&mut payload)?, readiness: Decodable::decode(&mut payload)? };
         if payload.is_empty() { Ok(body) } else { Err(alloy_rlp::Error::UnexpectedLength) }
     }
+}
+
+/// The body's transactions: legacy ones as RLP lists, the others as strings of their EIP-2718 bytes. Each goes through
+/// the only decoder, which takes all of the bytes or none; so a block has one encoding.
+fn transactions(buf: &mut &[u8]) -> alloy_rlp::Result<Vec<TxEnvelope>> {
+    let mut list = alloy_rlp::Header::decode_bytes(buf, true)?;
+    let mut transactions = Vec::new();
+    while let Some(first) = list.first() {
+        let is_legacy = *first >= alloy_rlp::EMPTY_LIST_CODE;
+        let item = list;
+        let payload = alloy_rlp::Header::decode_bytes(&mut list, is_legacy)?;
+        let bytes = if is_legacy { &item[..item.len() - list.len()] } else { payload };
+        let tx = decode_transaction(bytes).map_err(|_| alloy_rlp::Error::Custom("a transaction is malformed"))?;
+        if tx.is_legacy() != is_legacy {
+            return Err(alloy_rlp::Error::UnexpectedString);
+        }
+        transactions.push(tx);
+    }
+    Ok(transactions)
 }
 
 /// A DAG block.

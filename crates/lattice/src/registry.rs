@@ -203,7 +203,8 @@ fn ai_gas_of(model: &Value) -> Option<u64> {
 
 /// AI gas of that much work at a lane price, with headroom for two full blocks: an eighth each. Unused gas is not paid.
 fn ai_gas_bound(work: u64, price_nanos: u64) -> u64 {
-    let gas = u128::from(work) * u128::from(price_nanos) * 81 / 64;
+    // A node may answer anything: no product of two u64 and 81 may overflow.
+    let gas = (u128::from(work) * u128::from(price_nanos)).saturating_mul(81) / 64;
     u64::try_from(gas.div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
 }
 

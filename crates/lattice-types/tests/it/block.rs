@@ -2,6 +2,7 @@
 
 use crate::{hash, transfer};
 use alloy_primitives::B256;
+use alloy_rlp::Decodable;
 use lattice_types::{
     ChainSpec, Cid, DagBlock, DagBody, DagHeader, InvalidBlock, ReadinessCertificate,
     bls::{Domain, SecretKey, Signature, vrf_content},
@@ -62,6 +63,24 @@ fn refusal(change: impl FnOnce(&mut DagBlock)) -> InvalidBlock {
 fn fixture_of_a_block() {
     assert_eq!(block().header.hash().to_string(), "0xe032b9bee0fa0364054d678a94b8854a99908e58f6a588ef6f415afebb317d53");
     assert_eq!(alloy_rlp::encode(block()).len(), 844);
+}
+
+#[test]
+fn a_block_has_one_encoding() {
+    let bytes = alloy_rlp::encode(block());
+    let mut accepted = 0;
+    for at in 0..bytes.len() {
+        for value in [0, 1, bytes[at].wrapping_sub(1), bytes[at].wrapping_add(1), bytes[at] ^ 0x40, 0xff] {
+            let mut changed = bytes.clone();
+            changed[at] = value;
+            let mut rest: &[u8] = &changed;
+            if let Ok(block) = DagBlock::decode(&mut rest) {
+                accepted += 1;
+                assert_eq!(alloy_rlp::encode(&block), changed[..changed.len() - rest.len()], "byte {at} is {value}");
+            }
+        }
+    }
+    assert!(accepted > 0, "most bytes are free content");
 }
 
 #[test]

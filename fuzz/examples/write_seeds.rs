@@ -1,0 +1,171 @@
+//! Writes the seeds of all targets that are made from code: `cargo run --example write_seeds`.
+//!
+//! The ONNX seeds come from the operator fixtures of lattice-inference and the bundled digits model.
+
+use alloy_consensus::{TxEip1559, TxEip2930, TxEip7702, TxLegacy};
+use alloy_eips::eip2718::Encodable2718;
+use alloy_primitives::{Address, B256, TxKind, U256, hex, keccak256};
+use lattice_execution::asm;
+use lattice_inference::{ImportOptions, Tensor, import_onnx, npy};
+use lattice_state::{Account, AccountDiff, StateDiff};
+use lattice_storage::artifact::Manifest;
+use lattice_types::{
+    ChainSpec, Cid, DagBlock, DagBody, TxEnvelope,
+    spec::DEV_ACCOUNTS,
+    tx::{
+        Inference, InferencePayload, LoraAdapter, LoraPayload, ModelDeployPayload, ModelUpdatePayload, TrainingJob,
+        TrainingPayload, TxAi, TxSigner,
+    },
+};
+use std::{fs, path::Path};
+
+fn main() {
+    let signer = TxSigner::new(DEV_ACCOUNTS[0].1).expect("a development key");
+    let call = TxKind::Call(Address::repeat_byte(7));
+    let inference = InferencePayload { model_id: keccak256(b"model"), grade: 0, input: vec![1; 8].into(), terms: None };
+    let transactions: Vec<TxEnvelope> = vec![
+        signer.sign(TxLegacy { chain_id: Some(31337), to: call, gas_limit: 21_000, ..TxLegacy::default() }).into(),
+        signer.sign(TxEip2930 { chain_id: 31337, to: call, gas_limit: 30_000, ..TxEip2930::default() }).into(),
+        signer
+            .sign(TxEip1559 {
+                chain_id: 31337,
+                to: TxKind::Create,
+                gas_limit: 60_000,
+                input: vec![0xfe; 40].into(),
+                ..TxEip1559::default()
+            })
+            .into(),
+        signer.sign(TxEip7702 { chain_id: 31337, gas_limit: 60_000, ..TxEip7702::default() }).into(),
+        signer
+            .sign(TxAi::<Inference> {
+                chain_id: 31337,
+                payload: alloy_rlp::encode(&inference).into(),
+                ..TxAi::default()
+            })
+            .into(),
+    ];
+    for (index, tx) in transactions.iter().enumerate() {
+        write("transaction", &format!("{index}"), &tx.encoded_2718());
+    }
+
+    let payloads = payloads(&inference);
+    for (class, payload) in payloads.iter().enumerate() {
+        write("ai_payload", &format!("{class}"), &[&[class as u8], payload.as_slice()].concat());
+    }
+
+    let spec = ChainSpec::dev();
+    let genesis = spec.genesis_block(B256::ZERO, B256::ZERO, B256::ZERO, B256::ZERO);
+    let mut child = DagBlock { body: DagBody { transactions, ..DagBody::default() }, ..genesis.clone() };
+    child.header.parents = vec![genesis.header.hash()];
+    child.header.slot = 1;
+    child.header.body_root = child.body.root();
+    child.header.sign(&lattice_types::spec::dev_validator_key(), spec.chain_id);
+    write("dag_block", "genesis", &alloy_rlp::encode(&genesis));
+    write("dag_block", "child", &alloy_rlp::encode(&child));
+
+    let mut diff = StateDiff::default();
+    let account = Account { nonce: 1, balance: U256::from(5), ..Account::default() };
+    let storage = [(U256::from(1), U256::from(2))].into();
+    diff.accounts
+        .insert(Address::repeat_byte(1), AccountDiff { account: Some(account), storage_cleared: true, storage });
+    diff.accounts.insert(Address::repeat_byte(2), AccountDiff::default());
+    write("state_diff", "two", &diff.encode());
+
+    write("artifact_manifest", "two", &Manifest::of(&vec![7; 300_000]).encode());
+
+    let digits = fs::read(root().join("../models/digits.onnx")).expect("the bundled model");
+    write("onnx", "digits", &digits);
+    let cases =
+        fs::read(root().join("../crates/lattice-inference/tests/fixtures/operators.json")).expect("the fixtures");
+    let cases: serde_json::Value = serde_json::from_slice(&cases).expect("JSON");
+    for case in cases.as_array().expect("a list").iter().step_by(3) {
+        let (name, file) = (case["name"].as_str().expect("a name"), case["model"].as_str().expect("a model"));
+        let file = hex::decode(file).expect("hex");
+        write("onnx", name, &file);
+        if let Ok(graph) = import_onnx(&file, &ImportOptions::default()) {
+            write("graph", name, &graph.encode());
+        }
+    }
+
+    write(
+        "npy",
+        "f32",
+        &npy::write(&Tensor::from_f32([2, 2], vec![1.0, -0.0, f32::NAN, 1e-40]).expect("four elements")),
+    );
+    write("npy", "i64", &npy::write(&Tensor::from_i64([], vec![16_000]).expect("one element")));
+
+    let tensor =
+        [&[1, 3, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0][..], &1.5f32.to_le_bytes(), &2f32.to_le_bytes()].concat();
+    write("door", "tensor_op", &[&[0], tensor.as_slice()].concat());
+    for (door, payload) in [(5, 0), (5, 1), (7, 2), (6, 3), (5, 4)] {
+        let operation = 0x50 + payload as u8;
+        write("door", &format!("{payload}"), &[&[door, operation], payloads[payload].as_slice()].concat());
+    }
+    for door in 1..5u8 {
+        write("door", &format!("model_{door}"), &[&[door], keccak256(b"model").as_slice(), &[1; 8]].concat());
+    }
+
+    let text =
+        "; adds, then runs a tensor operation\nPUSH 1\nPUSH 2\nADD\nPUSH 0\nMSTORE\nend:\nPUSH 32\nPUSH 0\nRETURN\n";
+    write("assembler", "code", text.as_bytes());
+    write("assembler", "container", format!(".container\n{text}").as_bytes());
+    for (name, text) in [
+        ("code", text.to_owned()),
+        ("container", format!(".container\nPUSH 0\nPUSH 0\nPUSH 64\nPUSH 0\nTENSOR_OP\n{text}")),
+    ] {
+        write("container", name, &asm::assemble(&text).expect("it assembles"));
+    }
+}
+
+/// One payload of each class, by type byte.
+fn payloads(inference: &InferencePayload) -> [Vec<u8>; 5] {
+    let (model_id, artifact) = (keccak256(b"model"), Cid::raw(b"artifact"));
+    let deploy = ModelDeployPayload {
+        model_id,
+        artifact,
+        artifact_bytes: 1_000,
+        gas: 50_000,
+        input_bytes: 8,
+        output_bytes: 8,
+        name: "seed".into(),
+        commitments: None,
+    };
+    let update = ModelUpdatePayload { model_id, parent_version: 0, version: deploy.clone(), delta: None };
+    let job = TrainingJob {
+        base_model: model_id,
+        base_version: 0,
+        dataset_root: keccak256(b"data"),
+        job: artifact,
+        seed: 1,
+        steps: 100,
+        checkpoint_interval: 10,
+        deadline_blocks: 1_000,
+        trainer: Address::ZERO,
+    };
+    let adapter = LoraAdapter {
+        base_model: model_id,
+        base_version: 0,
+        artifact,
+        artifact_bytes: 1_000,
+        rank: 8,
+        alpha: 16,
+        name: "seed".into(),
+    };
+    [
+        alloy_rlp::encode(&deploy),
+        alloy_rlp::encode(&update),
+        alloy_rlp::encode(inference),
+        alloy_rlp::encode(TrainingPayload::Create(job)),
+        alloy_rlp::encode(LoraPayload::Adapter(adapter)),
+    ]
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn write(target: &str, name: &str, bytes: &[u8]) {
+    let folder = root().join("seeds").join(target);
+    fs::create_dir_all(&folder).expect("the folder of seeds");
+    fs::write(folder.join(name), bytes).expect("a seed");
+}
