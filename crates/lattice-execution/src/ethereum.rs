@@ -1,6 +1,6 @@
 //! Ethereum's own rules, fork by fork, on the machine that Lattice's blocks use: for conformance suites.
 //!
-//! A Lattice block knows one set of rules ([`evm::SPEC`](crate::evm::SPEC)). Ethereum's state tests and chains name
+//! A Lattice block knows one set of rules ([`evm::SPEC`]). Ethereum's state tests and chains name
 //! others, so this module puts the same overlay, instruction tables and precompile provider under the rules of any
 //! fork, and gives a test bench the names of revm that it needs: no other crate declares revm.
 

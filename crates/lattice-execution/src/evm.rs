@@ -2,7 +2,7 @@
 //!
 //! This is the only place that puts the machine together. Instructions, gas and the frame loop are revm's own; what
 //! Lattice adds comes in through the precompile provider, the host data in `Context::chain`, and the choice of the
-//! instruction table for each frame in [`machine`].
+//! instruction table for each frame in `machine`.
 
 mod machine;
 

@@ -1,11 +1,10 @@
 //! Whole models and operators on both kinds of kernels: the portable ones must give the bits of the accelerated ones.
 
-#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
+#![allow(clippy::unwrap_used)]
 
 use crate::kernels::test_isa::portable;
 use crate::tensor::{DType, Data, element_count};
 use crate::{ImportOptions, Model, Tensor, import_onnx};
-use std::path::Path;
 
 /// Deterministic elements: mostly small numbers, a few special ones.
 fn elements(dtype: DType, shape: &[usize], special: bool) -> Tensor {
@@ -62,19 +61,12 @@ fn unfused(graph: &crate::Graph, inputs: &[Tensor]) -> Vec<Tensor> {
 
 #[test]
 fn models_give_the_same_bits_on_all_kernels() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    assert_same_bits("digits", &std::fs::read(root.join("../../models/digits.onnx")).unwrap());
-    match std::env::var_os("LATTICE_MAGIKA") {
-        Some(path) => assert_same_bits("magika", &std::fs::read(path).unwrap()),
-        None => println!("SKIPPED: magika is not here; set LATTICE_MAGIKA to compare its bits too"),
-    }
+    assert_same_bits("digits", include_bytes!("../../../models/digits.onnx"));
 }
 
 #[test]
 fn operators_give_the_same_bits_on_all_kernels() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let cases = std::fs::read(root.join("tests/fixtures/operators.json")).unwrap();
-    let cases: serde_json::Value = serde_json::from_slice(&cases).unwrap();
+    let cases: serde_json::Value = serde_json::from_slice(include_bytes!("../tests/fixtures/operators.json")).unwrap();
     for case in cases.as_array().unwrap() {
         let file = alloy_primitives::hex::decode(case["model"].as_str().unwrap()).unwrap();
         assert_same_bits(case["name"].as_str().unwrap(), &file);

@@ -33,24 +33,6 @@ impl Isa {
     }
 }
 
-/// Lets a test run whole models on the portable kernels of its thread.
-#[cfg(test)]
-pub(crate) mod test_isa {
-    use core::cell::Cell;
-
-    thread_local! {
-        pub(crate) static PORTABLE: Cell<bool> = const { Cell::new(false) };
-    }
-
-    /// Runs `f` with the portable kernels only.
-    pub(crate) fn portable<T>(f: impl FnOnce() -> T) -> T {
-        PORTABLE.set(true);
-        let result = f();
-        PORTABLE.set(false);
-        result
-    }
-}
-
 /// Makes a function that runs one body compiled twice: plainly, and with AVX2 and FMA enabled.
 macro_rules! dual_kernel {
     ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
@@ -79,4 +61,22 @@ pub(crate) use dual_kernel;
 /// True when this machine has fast fused multiply-add kernels; a validator needs them.
 pub fn is_accelerated() -> bool {
     cfg!(target_arch = "aarch64") || Isa::detect() != Isa::Portable
+}
+
+/// Lets a test run whole models on the portable kernels of its thread.
+#[cfg(test)]
+pub(crate) mod test_isa {
+    use core::cell::Cell;
+
+    thread_local! {
+        pub(crate) static PORTABLE: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Runs `f` with the portable kernels only.
+    pub(crate) fn portable<T>(f: impl FnOnce() -> T) -> T {
+        PORTABLE.set(true);
+        let result = f();
+        PORTABLE.set(false);
+        result
+    }
 }
