@@ -7,7 +7,7 @@ use crate::{
     bls::{self, Domain},
     cid::MaybeCid,
     readiness::ReadinessCertificate,
-    tx::{TxEnvelope, decode_transaction},
+    tx::{TxEnvelope, decode_any},
 };
 use alloy_consensus::Typed2718;
 use alloy_primitives::{B256, keccak256};
@@ -129,7 +129,7 @@ fn transactions(buf: &mut &[u8]) -> alloy_rlp::Result<Vec<TxEnvelope>> {
         let item = list;
         let payload = alloy_rlp::Header::decode_bytes(&mut list, is_legacy)?;
         let bytes = if is_legacy { &item[..item.len() - list.len()] } else { payload };
-        let tx = decode_transaction(bytes).map_err(|_| alloy_rlp::Error::Custom("a transaction is malformed"))?;
+        let tx = decode_any(bytes).map_err(|_| alloy_rlp::Error::Custom("a transaction is malformed"))?;
         if tx.is_legacy() != is_legacy {
             return Err(alloy_rlp::Error::UnexpectedString);
         }

@@ -94,15 +94,21 @@ pub enum InvalidTx {
 
 /// Decodes the EIP-2718 bytes of one signed transaction, all of them.
 pub fn decode_transaction(bytes: &[u8]) -> Result<TxEnvelope, InvalidTx> {
+    if bytes.first() == Some(&3) {
+        return Err(InvalidTx::Blob);
+    }
+    decode_any(bytes)
+}
+
+/// [`decode_transaction`] with blob transactions, which blocks of Ethereum hold: [`check_form`] refuses them in ours.
+pub(crate) fn decode_any(bytes: &[u8]) -> Result<TxEnvelope, InvalidTx> {
     let first = *bytes.first().ok_or(InvalidTx::Empty)?;
     if bytes.len() > limits::TX_BYTES_MAX {
         return Err(InvalidTx::TooLarge { got: bytes.len() });
     }
     let ty = if first >= 0xc0 { 0 } else { first };
-    match ty {
-        0..=2 | 4 | 0x50..=0x54 => {}
-        3 => return Err(InvalidTx::Blob),
-        other => return Err(InvalidTx::UnknownType(other)),
+    if !matches!(ty, 0..=4 | 0x50..=0x54) {
+        return Err(InvalidTx::UnknownType(ty));
     }
     let mut rest = bytes;
     let tx =
