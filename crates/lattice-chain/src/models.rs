@@ -202,7 +202,7 @@ impl Engine<'_> {
     /// Only runs whose declared AI gas covers them are taken, so this is no more work than the AI lane of the block's
     /// DAG blocks allows.
     pub(crate) fn run_ahead<'t>(&self, transactions: impl Iterator<Item = &'t TxEnvelope>) {
-        let mut inputs: BTreeMap<B256, BTreeSet<Bytes>> = BTreeMap::new();
+        let mut runs: BTreeMap<B256, (ModelRecord, BTreeSet<Bytes>)> = BTreeMap::new();
         for tx in transactions {
             let TxEnvelope::Inference(signed) = tx else { continue };
             if let Ok(payload) = signed.tx().payload()
@@ -212,15 +212,12 @@ impl Engine<'_> {
                 && tx.ai_gas_limit().is_some_and(|bound| bound >= record.gas)
                 && payload.input.len() as u64 == record.input_bytes
             {
-                inputs.entry(payload.model_id).or_default().insert(payload.input);
+                runs.entry(payload.model_id).or_insert((record, BTreeSet::new())).1.insert(payload.input);
             }
         }
-        for (model_id, inputs) in inputs {
+        for (model_id, (record, inputs)) in runs {
             // One input gains nothing: execution runs it at its place.
-            if inputs.len() > 1
-                && let Some(record) = ModelRecord::read(self.state, &model_id)
-                && self.models.load(&model_id, &record.artifact).is_ok()
-            {
+            if inputs.len() > 1 && self.models.load(&model_id, &record.artifact).is_ok() {
                 let run = |input: &Bytes| drop(self.models.run_model(&model_id, &record.artifact, input));
                 inputs.into_iter().collect::<Vec<_>>().par_iter().for_each(run);
             }

@@ -126,9 +126,10 @@ impl AiCall<'_, '_> {
         }
     }
 
-    /// Pays wei that a system account holds out to somebody. No code of theirs runs.
-    pub(crate) fn pay_out(&mut self, from: Address, to: Address, wei: u128) -> Result<(), Halt> {
-        match self.ctx.journal_mut().transfer(from, to, U256::from(wei)).map_err(Halt::fault)? {
+    /// Pays wei that a system account holds out to somebody. No code of theirs runs. The account always has them: that it
+    /// does not is a fault of ours.
+    pub(crate) fn pay_out(&mut self, from: Address, to: Address, wei: U256) -> Result<(), Halt> {
+        match self.ctx.journal_mut().transfer(from, to, wei).map_err(Halt::fault)? {
             None => Ok(()),
             Some(error) => Err(Halt::fault(format!("system account {from} cannot pay {wei} wei to {to}: {error:?}"))),
         }
@@ -140,19 +141,9 @@ impl AiCall<'_, '_> {
             return Ok(());
         }
         let (purse, value) = (self.purse, self.value);
-        self.transfer(purse, account, value)
-    }
-
-    /// Pays out of a system account.
-    pub(crate) fn pay(&mut self, account: Address, to: Address, wei: U256) -> Result<(), Halt> {
-        self.transfer(account, to, wei)
-    }
-
-    fn transfer(&mut self, from: Address, to: Address, wei: U256) -> Result<(), Halt> {
-        match self.ctx.journal_mut().transfer(from, to, wei) {
-            Ok(None) => Ok(()),
-            Ok(Some(_)) => Err(Halt::Revert(format!("{from} does not have {wei} wei to pay"))),
-            Err(error) => Err(Halt::fault(error)),
+        match self.ctx.journal_mut().transfer(purse, account, value).map_err(Halt::fault)? {
+            None => Ok(()),
+            Some(_) => Err(Halt::Revert(format!("{purse} does not have {value} wei to pay"))),
         }
     }
 

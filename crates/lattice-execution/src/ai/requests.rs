@@ -105,10 +105,6 @@ pub fn request_id(number: u64) -> B256 {
     keccak256([COUNT, &number.to_be_bytes()].concat())
 }
 
-fn address_word(address: Address) -> U256 {
-    U256::from_be_bytes(address.into_word().0)
-}
-
 impl ProofRequest {
     /// Reads a request from a state as seen in EVM block `block`; `None` when there is none with this id.
     pub fn read(state: &State, id: &B256, block: u64) -> Option<Self> {
@@ -179,7 +175,7 @@ pub(crate) fn open(
     let queued: u64 = call.slot(system::INFERENCE, queue)?.saturating_to();
     let writes = [
         (slot(&id, Field::Status), U256::from(OPEN)),
-        (slot(&id, Field::Requester), address_word(call.caller)),
+        (slot(&id, Field::Requester), call.caller.into_word().into()),
         (slot(&id, Field::Fee), call.value),
         (slot(&id, Field::ModelId), (*model_id).into()),
         (slot(&id, Field::InputHash), (*input_hash).into()),
@@ -204,7 +200,7 @@ pub(crate) fn settle(
     output: &[u8],
 ) -> Result<(), Halt> {
     call.store(system::INFERENCE, slot(id, Field::Status), U256::from(SETTLED))?;
-    call.store(system::INFERENCE, slot(id, Field::Payee), address_word(payee))?;
+    call.store(system::INFERENCE, slot(id, Field::Payee), payee.into_word().into())?;
     call.store(system::INFERENCE, slot(id, Field::OutputBytes), U256::from(output.len()))?;
     for (index, chunk) in output.chunks(32).enumerate() {
         let mut word = [0; 32];
@@ -212,7 +208,7 @@ pub(crate) fn settle(
         let slot = item_slot(slot(id, Field::Output), index as u64);
         call.store(system::INFERENCE, slot, U256::from_be_bytes(word))?;
     }
-    call.pay(system::INFERENCE, payee, request.fee)
+    call.pay_out(system::INFERENCE, payee, request.fee)
 }
 
 /// System operation at the start of a block: gives the fees of expired requests back, oldest first, at most

@@ -192,15 +192,9 @@ impl Import<'_> {
         let header = &self.block.header;
         let fraction = self.rules.evm.blob_fee_fraction;
         BlockEnv {
-            number: U256::from(header.number),
-            beneficiary: header.beneficiary,
-            timestamp: U256::from(header.timestamp),
-            gas_limit: header.gas_limit,
-            basefee: header.base_fee_per_gas.unwrap_or(0),
-            difficulty: header.difficulty,
             prevrandao: self.rules.is(SpecId::MERGE).then_some(header.mix_hash),
             blob_excess_gas_and_price: header.excess_blob_gas.map(|gas| BlobExcessGasAndPrice::new(gas, fraction)),
-            slot_num: 0,
+            ..evm::block_env(header)
         }
     }
 

@@ -42,10 +42,6 @@ fn set(call: &mut AiCall<'_, '_>, id: &B256, field: u8, value: U256) -> Result<(
     call.store(system::INFERENCE, slot(id, field), value)
 }
 
-fn word_of(address: Address) -> U256 {
-    U256::from_be_bytes(address.into_word().0)
-}
-
 /// Asks for an answer; the value is the fee. Output: the request's id.
 pub(super) fn request(call: &mut AiCall<'_, '_>, payload: &InferencePayload) -> Result<Bytes, Halt> {
     let model_id = payload.model_id;
@@ -83,7 +79,7 @@ pub(super) fn request(call: &mut AiCall<'_, '_>, payload: &InferencePayload) -> 
         fee,
     };
     set(call, &id, bonded::HEAD, request.encode())?;
-    set(call, &id, bonded::REQUESTER, word_of(caller))?;
+    set(call, &id, bonded::REQUESTER, caller.into_word().into())?;
     set(call, &id, bonded::MODEL, U256::from_be_bytes(model_id.0))?;
     set(call, &id, bonded::INPUT_HASH, U256::from_be_bytes(keccak256(&payload.input).0))?;
     set(call, &id, bonded::BOND, bonded::bond_word(terms.bond, 0))?;
@@ -142,7 +138,7 @@ pub(super) fn answer(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, H
     head.challenge_block = now.saturating_add(ANSWER_CHALLENGE_BLOCKS);
     set(call, &id, bonded::HEAD, head.encode())?;
     set(call, &id, bonded::BOND, bonded::bond_word(asked, bond))?;
-    set(call, &id, bonded::PROVIDER, word_of(provider))?;
+    set(call, &id, bonded::PROVIDER, provider.into_word().into())?;
     set(call, &id, bonded::OUTPUT_HASH, U256::from_be_bytes(keccak256(&output).0))?;
     let topics = vec![keccak256(ANSWERED), id, model_id, provider.into_word()];
     call.log(system::INFERENCE, topics, abi::encode_bytes(&[&output]));
@@ -191,9 +187,10 @@ pub(super) fn challenge(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes
     AccountRecord::move_reputation(call, &provider, REPUTATION_SLASHED)?;
     AccountRecord::move_reputation(call, &challenger, REPUTATION_CHALLENGE)?;
     let reward = bond / 2;
-    call.pay_out(system::INFERENCE, challenger, reward)?;
+    call.pay_out(system::INFERENCE, challenger, U256::from(reward))?;
     let back = head.fee.checked_add(bond - reward);
-    call.pay_out(system::INFERENCE, requester, back.ok_or_else(|| Halt::Revert("more than 2^128 wei".into()))?)?;
+    let back = back.ok_or_else(|| Halt::Revert("more than 2^128 wei".into()))?;
+    call.pay_out(system::INFERENCE, requester, U256::from(back))?;
     let topics = vec![keccak256(SLASHED), id, provider.into_word(), challenger.into_word()];
     call.log(system::INFERENCE, topics, Vec::new());
     Ok(Bytes::new())
@@ -227,14 +224,14 @@ pub(super) fn settle(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, H
         let (_, bond) = bonded::bonds(field(call, &id, bonded::BOND)?);
         AccountRecord::move_reputation(call, &provider, REPUTATION_FINAL)?;
         let due = head.fee.checked_add(bond).ok_or_else(|| Halt::Revert("more than 2^128 wei".into()))?;
-        call.pay_out(system::INFERENCE, provider, due)?;
+        call.pay_out(system::INFERENCE, provider, U256::from(due))?;
         let output_hash = field(call, &id, bonded::OUTPUT_HASH)?.into();
         let topics = vec![keccak256(FINALISED), id, provider.into_word(), output_hash];
         call.log(system::INFERENCE, topics, Vec::new());
     } else {
         record.write(call, &model_id)?;
         let requester = Address::from_word(field(call, &id, bonded::REQUESTER)?.into());
-        call.pay_out(system::INFERENCE, requester, head.fee)?;
+        call.pay_out(system::INFERENCE, requester, U256::from(head.fee))?;
         call.log(system::INFERENCE, vec![keccak256(EXPIRED), id, requester.into_word()], Vec::new());
     }
     Ok(Bytes::new())

@@ -54,7 +54,7 @@ pub(super) fn withdraw(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes,
     }
     call.charge(gas::operation(0, 1, 2, 32) + gas::PAY_OUT)?;
     AccountRecord::change(call, &caller, |account| account.credits -= amount)?;
-    call.pay_out(system::MODELS, caller, amount)?;
+    call.pay_out(system::MODELS, caller, U256::from(amount))?;
     call.log(system::MODELS, vec![keccak256(CREDITS_WITHDRAWN), caller.into_word()], amount_word(amount));
     Ok(Bytes::new())
 }
@@ -134,7 +134,7 @@ pub(super) fn collect(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, 
     call.write(release_slot, U256::ZERO)?;
     let total = call.read(total_stake_slot(&caller))?.saturating_sub(U256::from(amount));
     call.write(total_stake_slot(&caller), total)?;
-    call.pay_out(system::MODELS, caller, amount)?;
+    call.pay_out(system::MODELS, caller, U256::from(amount))?;
     call.log(system::MODELS, vec![keccak256(STAKE_COLLECTED), model_id, caller.into_word()], amount_word(amount));
     Ok(Bytes::new())
 }

@@ -39,7 +39,7 @@ pub(super) fn offer(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, Ha
     let OfferModel { model_id, to } = decode_operation(input, "OfferModel")?;
     let line = owned_line(call, &model_id)?;
     call.charge(gas::operation(1, 0, 4, 0))?;
-    call.write(slot(&model_id, Field::OfferedTo as u8), U256::from_be_bytes(to.into_word().0))?;
+    call.write(slot(&model_id, Field::OfferedTo as u8), to.into_word().into())?;
     let topics = vec![keccak256(MODEL_OFFERED), model_id, line.owner.into_word(), to.into_word()];
     call.log(system::MODELS, topics, Vec::new());
     Ok(Bytes::new())

@@ -243,7 +243,7 @@ fn cancel(call: &mut AiCall<'_, '_>, id: B256) -> Result<Bytes, Halt> {
     if abandoned {
         AccountRecord::move_reputation(call, &job.trainer.trainer, REPUTATION_ABANDONED)?;
     }
-    call.pay_out(system::TRAINING, requester, job.head.reward)?;
+    call.pay_out(system::TRAINING, requester, U256::from(job.head.reward))?;
     log(call, vec![keccak256(JOB_CANCELLED), id, requester.into_word()], &[]);
     Ok(Bytes::new())
 }
@@ -265,7 +265,7 @@ fn claim(call: &mut AiCall<'_, '_>, id: B256) -> Result<Bytes, Halt> {
     job.head.status = Some(JobStatus::Paid);
     job.write(call)?;
     AccountRecord::move_reputation(call, &trainer, REPUTATION_PAID)?;
-    call.pay_out(system::TRAINING, trainer, job.head.reward)?;
+    call.pay_out(system::TRAINING, trainer, U256::from(job.head.reward))?;
     log(call, vec![keccak256(JOB_PAID), id, trainer.into_word()], &[]);
     Ok(Bytes::new())
 }
