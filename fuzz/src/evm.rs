@@ -15,18 +15,6 @@ const GAS: u64 = 5_000_000;
 const CODE: Address = Address::repeat_byte(0xc0);
 const CALLER: Address = Address::repeat_byte(0xca);
 
-/// Doors of the AI operations, and of the accounts that hold their state.
-const DOORS: [Address; 8] = [
-    system::TENSOR_OP,
-    system::MODEL_LOAD,
-    system::MODEL_EXEC,
-    system::ZK_PROVE,
-    system::ZK_VERIFY,
-    system::MODELS,
-    system::TRAINING,
-    system::INFERENCE,
-];
-
 /// An engine whose every model turns its input round.
 struct Reverser;
 
@@ -82,7 +70,7 @@ pub fn door(data: &[u8]) {
     let Some((door, input)) = data.split_first() else { return };
     let spec = ChainSpec::dev();
     let (state, header) = state(&spec, None);
-    let done = call(&state, &header, &spec, &request(DOORS[usize::from(*door) % DOORS.len()], input));
+    let done = call(&state, &header, &spec, &request(system::DOORS[usize::from(*door) % system::DOORS.len()], input));
     assert!(done.gas_used >= 21_000, "no call is free");
 }
 

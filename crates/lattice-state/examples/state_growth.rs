@@ -6,6 +6,8 @@
 //! growing depth, with nothing read before. One JSON object a line. Figures belong to the machine they were taken on.
 #![allow(clippy::unwrap_used)]
 
+mod measure;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -15,6 +17,7 @@ use std::time::Instant;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use lattice_state::{Account, AccountDiff, Layers, Retention, State, StateDiff};
 use lattice_storage::{Batch, FjallKv, Kv};
+use measure::{processor_ms, resident_mb};
 
 const ROUNDS: u64 = 9;
 const ONE: &str = "--one";
@@ -161,19 +164,4 @@ fn diff(indices: impl IntoIterator<Item = u64>, nonce: u64) -> StateDiff {
 
 fn address(index: u64) -> Address {
     Address::from_word(keccak256(index.to_be_bytes()))
-}
-
-/// Processor time of this process, all threads; zero where /proc is absent. Resolution: one clock tick (10 ms).
-fn processor_ms() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields: Vec<_> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
-    (ticks(11) + ticks(12)) * 10.0
-}
-
-/// Resident memory; zero where /proc is absent.
-fn resident_mb() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: f64 = text.split_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or_default();
-    pages * 4_096.0 / 1e6
 }

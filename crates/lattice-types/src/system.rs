@@ -25,6 +25,9 @@ pub const TRAINING: Address = address!("0x00000000000000000000000000000000000a20
 /// System account of inference results; its storage root is `inference_root`. Also the precompile door of Inference.
 pub const INFERENCE: Address = address!("0x00000000000000000000000000000000000a3000");
 
+/// Every address that an AI operation is reached at.
+pub const DOORS: [Address; 8] = [TENSOR_OP, MODEL_LOAD, MODEL_EXEC, ZK_PROVE, ZK_VERIFY, MODELS, TRAINING, INFERENCE];
+
 /// Beneficiary of every EVM block. Nobody holds its key: what lands here is burned, and producers are paid their tips
 /// by withdrawals instead, because one EVM block carries the transactions of many producers.
 pub const FEE_VAULT: Address = address!("0x000000000000000000000000000000000000fee0");
@@ -39,3 +42,13 @@ pub const TX_INFERENCE: u8 = 0x52;
 pub const TX_TRAINING: u8 = 0x53;
 /// EIP-2718 type of LoRA.
 pub const TX_LORA: u8 = 0x54;
+
+/// The system account that serves an AI transaction type; `None` for every other type.
+pub const fn account_of(tx_type: u8) -> Option<Address> {
+    match tx_type {
+        TX_MODEL_DEPLOY | TX_MODEL_UPDATE | TX_LORA => Some(MODELS),
+        TX_TRAINING => Some(TRAINING),
+        TX_INFERENCE => Some(INFERENCE),
+        _ => None,
+    }
+}

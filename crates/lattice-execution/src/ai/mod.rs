@@ -37,7 +37,7 @@ pub use records::{
     versions::{ModelPermission, VERSIONS_KEPT},
 };
 
-pub(crate) use doors::{call_input, new_artifacts, system_account};
+pub(crate) use doors::{call_input, new_artifacts};
 pub(crate) use lane::{close as close_lane, open as open_lane};
 pub(crate) use opcodes::ai_instructions;
 pub(crate) use records::models::activate;

@@ -8,7 +8,7 @@ use crate::{
 use alloy_eips::{eip2930::AccessList, eip7702::SignedAuthorization};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use lattice_state::State;
-use lattice_types::ai_gas;
+use lattice_types::{ai_gas, system};
 use revm::context::TxEnv;
 
 /// A call as RPC clients describe it. Everything may be left out.
@@ -113,7 +113,7 @@ impl CallRequest {
             None | Some(0..=2 | 4) => Ok(self.to.map_or(TxKind::Create, TxKind::Call)),
             Some(3) => invalid("blob transactions (type 0x03, EIP-4844) are not supported"),
             Some(ty) => {
-                let Some(account) = ai::system_account(ty) else {
+                let Some(account) = system::account_of(ty) else {
                     return invalid(format!("transaction type 0x{ty:02x} is not enabled on this chain"));
                 };
                 match self.to {
@@ -128,7 +128,7 @@ impl CallRequest {
 
     /// Whether this is one of the AI transaction types, which declare AI gas in a field.
     pub(super) fn is_ai(&self) -> bool {
-        self.tx_type.is_some_and(|ty| ai::system_account(ty).is_some())
+        self.tx_type.is_some_and(|ty| system::account_of(ty).is_some())
     }
 
     /// The transaction that this request stands for, with the nonce that its sender has.

@@ -1,8 +1,8 @@
 //! Models: registration, activation, inference through every door.
 
 use crate::lab::{
-    ALL_DOORS, Block, CALL, CALLCODE, DELEGATECALL, Lab, RETURN, REVERT, STATICCALL, address, deploy_payload, forward,
-    forwarder, inference_payload, model_id, reverse, simulate_reason,
+    Block, CALL, CALLCODE, DELEGATECALL, Lab, RETURN, REVERT, STATICCALL, address, deploy_payload, forward, forwarder,
+    inference_payload, model_id, reverse, simulate_reason,
 };
 use alloy_consensus::EMPTY_ROOT_HASH;
 use alloy_primitives::{B256, Bytes, TxKind, U256, keccak256};
@@ -249,7 +249,7 @@ fn failures_revert_with_a_reason_and_change_nothing() {
 fn value_is_refused_by_every_door() {
     let mut lab = Lab::new();
     lab.ready_model();
-    for door in ALL_DOORS {
+    for door in system::DOORS {
         let tx = lab.tx(1, TxKind::Call(door), 5, Bytes::from(vec![0; 40]), 1_000_000, 0);
         let (success, _, output, _) = lab.one(tx);
         assert!(!success);

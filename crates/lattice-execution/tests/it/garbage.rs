@@ -1,7 +1,7 @@
 //! Random input to every door: no panic, no change by a call that fails, nothing that runs unpaid.
 
 use crate::lab::{
-    ALL_DOORS, CALL, Lab, RETURN, STATICCALL, address, deploy_payload, forward, forwarder, inference_payload, model_id,
+    CALL, Lab, RETURN, STATICCALL, address, deploy_payload, forward, forwarder, inference_payload, model_id,
 };
 use alloy_primitives::{Address, B256};
 use lattice_execution::{CallRequest, Outcome, inference_root, model_root};
@@ -48,7 +48,7 @@ fn input() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn door() -> impl Strategy<Value = Address> {
-    prop::sample::select(ALL_DOORS.to_vec())
+    prop::sample::select(system::DOORS.to_vec())
 }
 
 /// A lab with an active model and forwarders by CALL and STATICCALL, made once.

@@ -13,7 +13,6 @@ use lattice_state::State;
 use lattice_types::{
     ChainSpec, Cid, TxEnvelope,
     spec::DEV_ACCOUNTS,
-    system,
     tx::{Inference, InferencePayload, ModelDeploy, ModelDeployPayload, TxAi, TxSigner},
 };
 use std::{
@@ -356,17 +355,6 @@ pub fn inference_payload(id: B256, input: &[u8]) -> Vec<u8> {
 pub fn simulate_reason(output: &[u8]) -> String {
     lattice_execution::ai::revert_reason(output).unwrap_or_else(|| format!("{}", Bytes::copy_from_slice(output)))
 }
-
-pub const ALL_DOORS: [Address; 8] = [
-    system::TENSOR_OP,
-    system::MODEL_LOAD,
-    system::MODEL_EXEC,
-    system::ZK_PROVE,
-    system::ZK_VERIFY,
-    system::MODELS,
-    system::TRAINING,
-    system::INFERENCE,
-];
 
 /// Init code that returns `runtime`: PUSH2 len, DUP1, PUSH1 12, PUSH1 0, CODECOPY, PUSH1 0, RETURN.
 pub fn init_code(runtime: &[u8]) -> Bytes {

@@ -32,14 +32,14 @@ pub trait AiKind: Debug + Clone + Copy + Default + PartialEq + Eq + Hash + Send 
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident: $ty:expr, $account:expr, $payload:ty;)*) => {$(
+    ($($(#[$doc:meta])* $kind:ident: $ty:expr, $payload:ty;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
         pub struct $kind;
 
         impl AiKind for $kind {
             const TX_TYPE: u8 = $ty;
-            const ACCOUNT: Address = $account;
+            const ACCOUNT: Address = system::account_of($ty).expect("every AI type has its account");
             type Payload = $payload;
 
             fn check(payload: &Self::Payload) -> Result<(), String> {
@@ -51,15 +51,15 @@ macro_rules! kinds {
 
 kinds! {
     /// Marker of ModelDeploy (0x50).
-    ModelDeploy: system::TX_MODEL_DEPLOY, system::MODELS, ModelDeployPayload;
+    ModelDeploy: system::TX_MODEL_DEPLOY, ModelDeployPayload;
     /// Marker of ModelUpdate (0x51).
-    ModelUpdate: system::TX_MODEL_UPDATE, system::MODELS, ModelUpdatePayload;
+    ModelUpdate: system::TX_MODEL_UPDATE, ModelUpdatePayload;
     /// Marker of Inference (0x52).
-    Inference: system::TX_INFERENCE, system::INFERENCE, InferencePayload;
+    Inference: system::TX_INFERENCE, InferencePayload;
     /// Marker of Training (0x53).
-    Training: system::TX_TRAINING, system::TRAINING, TrainingPayload;
+    Training: system::TX_TRAINING, TrainingPayload;
     /// Marker of LoRA (0x54).
-    Lora: system::TX_LORA, system::MODELS, LoraPayload;
+    Lora: system::TX_LORA, LoraPayload;
 }
 
 /// An AI transaction. RLP: `[chainId, nonce, maxPriorityFeePerGas, maxFeePerGas, gasLimit, aiGasLimit, value,

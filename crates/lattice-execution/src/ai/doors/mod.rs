@@ -119,13 +119,3 @@ pub(crate) fn call_input(tx_type: u8, payload: &Bytes) -> Bytes {
         _ => payload.clone(),
     }
 }
-
-/// The system account that serves an AI transaction type.
-pub(crate) const fn system_account(tx_type: u8) -> Option<Address> {
-    match tx_type {
-        system::TX_MODEL_DEPLOY | system::TX_MODEL_UPDATE | system::TX_LORA => Some(system::MODELS),
-        system::TX_TRAINING => Some(system::TRAINING),
-        system::TX_INFERENCE => Some(system::INFERENCE),
-        _ => None,
-    }
-}

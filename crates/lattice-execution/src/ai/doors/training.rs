@@ -90,12 +90,11 @@ pub(super) fn enter(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
 fn training(call: &mut AiCall<'_, '_>, input: &Bytes) -> Result<Bytes, Halt> {
     require_plain_call(call, "Training")?;
     let payload = decode::<Training>(input, "Training")?;
-    if let TrainingPayload::Create(job) = &payload {
-        return create(call, job);
+    if !matches!(payload, TrainingPayload::Create(_)) {
+        refuse_value(call)?;
     }
-    refuse_value(call)?;
     match payload {
-        TrainingPayload::Create(_) => unreachable!("handled above"),
+        TrainingPayload::Create(job) => create(call, &job),
         TrainingPayload::Accept(id) => accept(call, id),
         TrainingPayload::Checkpoint(checkpoint) => step(call, &checkpoint, input),
         TrainingPayload::Complete(completion) => complete(call, &completion, input),
