@@ -105,12 +105,12 @@ impl Chain {
         let mut effects = Effects::default();
         loop {
             let (base, disqualified, dag) = (self.layers.base(), &self.fork.disqualified, &self.dag);
-            let usable = |hash: &B256| !disqualified.contains(hash) && dag.is_chain_ancestor(&base, hash);
-            let best = dag.best(usable);
+            let usable = |hash: &B256| Ok(!disqualified.contains(hash) && dag.is_chain_ancestor(&base, hash)?);
+            let best = dag.best(usable)?;
             if best == self.fork.sink {
                 return Ok(effects);
             }
-            let path = self.dag.chain_path(&self.fork.sink, &best);
+            let path = self.dag.chain_path(&self.fork.sink, &best)?;
             if self.execute_path(&path.added, batch, &mut effects)? {
                 self.switch(best, &path.removed, &path.added, batch, &mut effects)?;
                 return Ok(effects);
@@ -153,8 +153,8 @@ impl Chain {
         let block = self.fork.dag_block(hash)?;
         let header = &block.block().header;
         let data =
-            self.dag.ghostdag(hash).ok_or_else(|| ChainError::Fault(format!("block {hash} is not in the DAG")))?;
-        let merge = self.merge(&data);
+            self.dag.ghostdag(hash)?.ok_or_else(|| ChainError::Fault(format!("block {hash} is not in the DAG")))?;
+        let merge = self.merge(&data)?;
         let executed = match self.fork.sealed.take() {
             Some((signed, executed)) if signed == header.signing_hash() => executed,
             _ => {
@@ -189,8 +189,9 @@ impl Chain {
     }
 
     /// The mergeset that GHOSTDAG data describes.
-    pub(crate) fn merge(&self, data: &GhostdagData) -> Merge {
-        Merge { ordered: self.dag.consensus_order_of_mergeset(data), selected_parent: data.selected_parent }
+    pub(crate) fn merge(&self, data: &GhostdagData) -> Result<Merge, ChainError> {
+        let ordered = self.dag.consensus_order_of_mergeset(data)?;
+        Ok(Merge { ordered, selected_parent: data.selected_parent })
     }
 
     /// Executes a block: what comes before transactions, the mergeset's transactions, then `own`, then what comes after.
@@ -250,7 +251,7 @@ impl Chain {
     fn ancestor_hash(&self, block: &Arc<EvmBlock>, number: u64) -> Option<B256> {
         let mut block = block.clone();
         while block.header.number > number {
-            let parent = self.dag.selected_parent(&block.dag_hash)?;
+            let parent = self.dag.selected_parent(&block.dag_hash).ok()??;
             block = self.fork.executed(&parent).ok()?;
         }
         (block.header.number == number).then(|| block.hash())

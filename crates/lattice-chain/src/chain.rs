@@ -148,7 +148,7 @@ impl Chain {
         genesis: B256,
         options: ChainOptions,
     ) -> Result<Self, ChainError> {
-        let dag = Dag::open(&kv, params(&spec))?
+        let dag = Dag::open(kv.clone(), params(&spec))?
             .ok_or_else(|| StorageFault::corrupt(Table::Relations, "the DAG is missing"))?;
         let layers = Layers::open(kv.clone(), retention(&spec, options))?;
         let cache = Arc::new(BlockCache::new());
@@ -227,9 +227,12 @@ impl Chain {
     }
 
     /// The slot that a block on the current tips needs at least.
-    pub fn next_slot(&self) -> u64 {
-        let slots = self.dag.tips().into_iter().filter_map(|tip| self.dag.slot(&tip));
-        slots.max().unwrap_or(0) + 1
+    pub fn next_slot(&self) -> Result<u64, ChainError> {
+        let mut newest = 0;
+        for tip in self.dag.tips() {
+            newest = newest.max(self.dag.slot(&tip)?.unwrap_or(0));
+        }
+        Ok(newest + 1)
     }
 
     /// Whether a block of ours would have something to carry.

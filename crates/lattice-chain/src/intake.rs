@@ -68,9 +68,10 @@ impl Chain {
                 return Err(ChainError::MissingParents(parents));
             }
             Err(CheckError::Invalid(error)) => return Err(error.into()),
+            Err(CheckError::Fault(fault)) => return Err(fault.into()),
         };
         let mut batch = Batch::new();
-        self.dag.insert(prepared, &mut batch);
+        self.dag.insert(prepared, &mut batch)?;
         blocks::put_block(&mut batch, &block);
         self.fork.stage_block(block);
         let mut effects = self.advance(&mut batch)?;

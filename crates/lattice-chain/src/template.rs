@@ -60,10 +60,10 @@ impl Chain {
         let state = self.head_state()?;
         // Lighter tips of earlier slots are merged whatever their status: a disqualified block's transactions are nobody's
         // fault.
-        let earlier = |hash: &B256| self.dag.slot(hash).is_some_and(|tip| tip < slot);
-        let parents = self.dag.select_parents(&self.fork.sink, earlier, self.spec.parents_max);
+        let earlier = |hash: &B256| Ok(self.dag.slot(hash)?.is_some_and(|tip| tip < slot));
+        let parents = self.dag.select_parents(&self.fork.sink, earlier, self.spec.parents_max)?;
         let data = self.dag.virtual_data(&parents).map_err(|error| ChainError::Fault(error.to_string()))?;
-        let merge = self.merge(&data);
+        let merge = self.merge(&data)?;
         let readiness: Vec<ReadinessCertificate> =
             self.pool.certificates().take(limits::READINESS_PER_BLOCK_MAX).cloned().collect();
         let mut header = DagHeader {

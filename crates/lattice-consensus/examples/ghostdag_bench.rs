@@ -80,7 +80,7 @@ fn run(replay: &Replay) -> Outcome<f64> {
         if (prepared.blue_score(), prepared.blue_work()) != (facts.blue_score, facts.blue_work) {
             return Err(format!("{}: block {} has another colour", replay.name, facts.hash).into());
         }
-        dag.insert(prepared, &mut batch);
+        dag.insert(prepared, &mut batch)?;
         black_box(&batch);
     }
     Ok(start.elapsed().as_secs_f64())
@@ -163,7 +163,7 @@ fn plain_dag(path: &Path) -> Outcome<Replay> {
     for facts in &mut blocks[1..] {
         let prepared = dag.check_nothing(facts)?;
         (facts.blue_score, facts.blue_work) = (prepared.blue_score(), prepared.blue_work());
-        dag.insert(prepared, &mut Batch::new());
+        dag.insert(prepared, &mut Batch::new())?;
     }
     Ok(Replay { name: name(path), k: 18, blocks })
 }

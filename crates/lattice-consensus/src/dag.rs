@@ -8,11 +8,11 @@ mod validate;
 use std::collections::BTreeSet;
 
 use alloy_primitives::B256;
-use lattice_storage::{Batch, Table};
+use lattice_storage::{Batch, StorageFault, Table};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    BlockFacts, DagParams, GhostdagData, MissingParents, TieRule,
+    BlockFacts, CheckError, DagParams, GhostdagData, MissingParents, TieRule,
     ghostdag::Colouring,
     reachability::Reachability,
     recent::{Past, RecentPasts},
@@ -108,12 +108,13 @@ impl Dag {
         dag
     }
 
-    /// Inserts a checked block and stages its records. It cannot fail: when the batch is then not written, this value is
-    /// ahead of the store and must be opened anew. A block that is already there is left alone.
-    pub fn insert(&mut self, prepared: Prepared, batch: &mut Batch) {
+    /// Inserts a checked block and stages its records. The batch must be written before the next insertion: after a fault,
+    /// here or when it is written, this value is ahead of the store and must be opened anew. A block that is already
+    /// there is left alone.
+    pub fn insert(&mut self, prepared: Prepared, batch: &mut Batch) -> Result<(), StorageFault> {
         let block = prepared.0;
         if self.indices.contains_key(&block.hash) {
-            return;
+            return Ok(());
         }
         let parent = block.colouring.selected_parent().expect("a prepared block has parents");
         let mut changed = Vec::new();
@@ -122,6 +123,7 @@ impl Dag {
         changed.sort_unstable();
         changed.dedup();
         self.stage(index, &changed, batch);
+        Ok(())
     }
 
     fn push(&mut self, block: Block) {
@@ -183,14 +185,14 @@ impl Dag {
     }
 
     /// Whether the block is in the DAG.
-    pub fn contains(&self, hash: &B256) -> bool {
-        self.indices.contains_key(hash)
+    pub fn contains(&self, hash: &B256) -> Result<bool, StorageFault> {
+        Ok(self.indices.contains_key(hash))
     }
 
     /// What the header of a block said.
-    pub fn facts(&self, hash: &B256) -> Option<BlockFacts> {
-        let block = self.get(hash)?;
-        Some(BlockFacts {
+    pub fn facts(&self, hash: &B256) -> Result<Option<BlockFacts>, StorageFault> {
+        let Some(block) = self.get(hash) else { return Ok(None) };
+        Ok(Some(BlockFacts {
             hash: block.hash,
             parents: self.hashes(&block.parents),
             slot: block.slot,
@@ -198,51 +200,52 @@ impl Dag {
             work: block.work,
             blue_score: block.colouring.blue_score,
             blue_work: block.colouring.blue_work,
-        })
+        }))
     }
 
     /// Slot of a block.
-    pub fn slot(&self, hash: &B256) -> Option<u64> {
-        self.get(hash).map(|block| block.slot)
+    pub fn slot(&self, hash: &B256) -> Result<Option<u64>, StorageFault> {
+        Ok(self.get(hash).map(|block| block.slot))
     }
 
     /// Parents of a block.
-    pub fn parents(&self, hash: &B256) -> Option<Vec<B256>> {
-        self.get(hash).map(|block| self.hashes(&block.parents))
+    pub fn parents(&self, hash: &B256) -> Result<Option<Vec<B256>>, StorageFault> {
+        Ok(self.get(hash).map(|block| self.hashes(&block.parents)))
     }
 
     /// Blue score of a block.
-    pub fn blue_score(&self, hash: &B256) -> Option<u64> {
-        self.get(hash).map(|block| block.colouring.blue_score)
+    pub fn blue_score(&self, hash: &B256) -> Result<Option<u64>, StorageFault> {
+        Ok(self.get(hash).map(|block| block.colouring.blue_score))
     }
 
     /// Key of a block in fork choice.
-    pub fn key(&self, hash: &B256) -> Option<BlockKey> {
-        let block = self.get(hash)?;
-        Some(BlockKey { blue_work: block.colouring.blue_work, tie: self.key_of(block) })
+    pub fn key(&self, hash: &B256) -> Result<Option<BlockKey>, StorageFault> {
+        let Some(block) = self.get(hash) else { return Ok(None) };
+        Ok(Some(BlockKey { blue_work: block.colouring.blue_work, tie: self.key_of(block) }))
     }
 
     /// Selected parent of a block; none for genesis and unknown blocks.
-    pub fn selected_parent(&self, hash: &B256) -> Option<B256> {
-        let parent = self.get(hash)?.colouring.selected_parent()?;
-        Some(self.block(parent).hash)
+    pub fn selected_parent(&self, hash: &B256) -> Result<Option<B256>, StorageFault> {
+        let parent = self.get(hash).and_then(|block| block.colouring.selected_parent());
+        Ok(parent.map(|parent| self.block(parent).hash))
     }
 
     /// GHOSTDAG data of a block.
-    pub fn ghostdag(&self, hash: &B256) -> Option<GhostdagData> {
-        self.get(hash).map(|block| self.data(&block.colouring))
+    pub fn ghostdag(&self, hash: &B256) -> Result<Option<GhostdagData>, StorageFault> {
+        Ok(self.get(hash).map(|block| self.data(&block.colouring)))
     }
 
     /// Sizes of the blue anticones, as this block sees them, of the blues for which it changed them, by hash.
-    pub fn blues_anticone_sizes(&self, hash: &B256) -> Option<Vec<(B256, u16)>> {
-        let sizes = self.get(hash)?.colouring.anticone_sizes.iter();
+    pub fn blues_anticone_sizes(&self, hash: &B256) -> Result<Option<Vec<(B256, u16)>>, StorageFault> {
+        let Some(block) = self.get(hash) else { return Ok(None) };
+        let sizes = block.colouring.anticone_sizes.iter();
         let mut out: Vec<_> = sizes.map(|&(blue, size)| (self.block(blue).hash, size)).collect();
         out.sort_unstable();
-        Some(out)
+        Ok(Some(out))
     }
 
-    /// GHOSTDAG data of a block that would have these parents, limits aside.
-    pub fn virtual_data(&self, parents: &[B256]) -> Result<GhostdagData, MissingParents> {
+    /// GHOSTDAG data of a block that would have these parents, limits aside. Errors: missing parents and faults.
+    pub fn virtual_data(&self, parents: &[B256]) -> Result<GhostdagData, CheckError> {
         let parents = self.resolve(parents)?;
         if parents.is_empty() {
             return Ok(self.data(&Colouring::default()));
@@ -254,13 +257,13 @@ impl Dag {
     /// The mergeset in the order of consensus, by rising key, the selected parent not included: the order in which a
     /// chain block executes what it merges. Takes the data of [`Dag::ghostdag`] or [`Dag::virtual_data`]; blocks that
     /// are not in this DAG are left out.
-    pub fn consensus_order_of_mergeset(&self, data: &GhostdagData) -> Vec<Merged> {
+    pub fn consensus_order_of_mergeset(&self, data: &GhostdagData) -> Result<Vec<Merged>, StorageFault> {
         let blues = data.mergeset_blues.iter().skip(1).map(|hash| (hash, true));
         let reds = data.mergeset_reds.iter().map(|hash| (hash, false));
         let mut order: Vec<_> =
             blues.chain(reds).filter_map(|(hash, is_blue)| Some((*self.indices.get(hash)?, is_blue))).collect();
         order.sort_unstable_by(|&(a, _), &(b, _)| self.compare(a, b));
-        order.into_iter().map(|(block, is_blue)| Merged { hash: self.block(block).hash, is_blue }).collect()
+        Ok(order.into_iter().map(|(block, is_blue)| Merged { hash: self.block(block).hash, is_blue }).collect())
     }
 
     /// Blocks that nobody has as a parent, in insertion order.
@@ -269,18 +272,18 @@ impl Dag {
     }
 
     /// Whether `a` is in the past of `b`. A block is not in its own past; unknown blocks are in no past and have none.
-    pub fn is_ancestor(&self, a: &B256, b: &B256) -> bool {
+    pub fn is_ancestor(&self, a: &B256, b: &B256) -> Result<bool, StorageFault> {
         match (self.indices.get(a), self.indices.get(b)) {
-            (Some(&a), Some(&b)) => self.past_of(b).contains(a),
-            _ => false,
+            (Some(&a), Some(&b)) => Ok(self.past_of(b).contains(a)),
+            _ => Ok(false),
         }
     }
 
     /// Whether `a` is `b` or on the selected chain below it.
-    pub fn is_chain_ancestor(&self, a: &B256, b: &B256) -> bool {
+    pub fn is_chain_ancestor(&self, a: &B256, b: &B256) -> Result<bool, StorageFault> {
         match (self.indices.get(a), self.indices.get(b)) {
-            (Some(&a), Some(&b)) => self.reachability.is_chain_ancestor(a, b),
-            _ => false,
+            (Some(&a), Some(&b)) => Ok(self.reachability.is_chain_ancestor(a, b)),
+            _ => Ok(false),
         }
     }
 
@@ -313,7 +316,7 @@ impl Dag {
     fn resolve(&self, hashes: &[B256]) -> Result<Vec<u32>, MissingParents> {
         let known: Vec<u32> = hashes.iter().filter_map(|hash| self.indices.get(hash).copied()).collect();
         if known.len() < hashes.len() {
-            let parents = hashes.iter().filter(|hash| !self.contains(hash)).copied().collect();
+            let parents = hashes.iter().filter(|hash| !self.indices.contains_key(*hash)).copied().collect();
             return Err(MissingParents { parents });
         }
         Ok(known)
@@ -370,7 +373,7 @@ mod tests {
                 let mut batches = [Batch::new(), Batch::new()];
                 for (dag, batch) in [&mut with_rows, &mut without].into_iter().zip(&mut batches) {
                     let prepared = dag.check_nothing(&facts(index, &parents)).unwrap();
-                    dag.insert(prepared, batch);
+                    dag.insert(prepared, batch).unwrap();
                 }
                 without.recent.forget();
                 let [first, second] = batches.map(Batch::into_ops);

@@ -1,6 +1,7 @@
 //! Why a header does not enter the DAG.
 
 use alloy_primitives::B256;
+use lattice_storage::StorageFault;
 
 /// A header breaks a rule: whoever made it is wrong, and no later block can mend it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -87,7 +88,7 @@ pub struct MissingParents {
 }
 
 /// What a check of a header may end with.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum CheckError {
     /// The block is in the DAG already: nothing to do.
     #[error("block {0} is already known")]
@@ -98,4 +99,7 @@ pub enum CheckError {
     /// Ancestors are missing.
     #[error(transparent)]
     Missing(#[from] MissingParents),
+    /// Our own store failed: nothing is known about the header.
+    #[error(transparent)]
+    Fault(#[from] StorageFault),
 }

@@ -84,7 +84,7 @@ impl Node {
         for tx in txs {
             self.submit(tx).unwrap();
         }
-        let slot = self.chain.next_slot();
+        let slot = self.chain.next_slot().unwrap();
         let block = self.build(slot);
         self.give(&block).unwrap();
         block

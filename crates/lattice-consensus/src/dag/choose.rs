@@ -6,6 +6,7 @@ use std::{
 };
 
 use alloy_primitives::B256;
+use lattice_storage::StorageFault;
 
 use crate::{Dag, dag::BlockKey};
 
@@ -72,34 +73,38 @@ impl<'a> Frontier<'a> {
 impl Dag {
     /// The usable block with the greatest key: the sink. Below a tip that is not usable its parents are candidates.
     /// Genesis is the answer when nothing else is usable.
-    pub fn best(&self, usable: impl Fn(&B256) -> bool) -> B256 {
+    pub fn best(&self, usable: impl Fn(&B256) -> Result<bool, StorageFault>) -> Result<B256, StorageFault> {
         let mut frontier = Frontier::of_tips(self);
         while let Some(block) = frontier.pop() {
-            if usable(&self.block(block).hash) {
-                return self.block(block).hash;
+            if usable(&self.block(block).hash)? {
+                return Ok(self.block(block).hash);
             }
             frontier.push_parents(block);
         }
-        self.genesis()
+        Ok(self.genesis())
     }
 
     /// [`Dag::best`] under finality: among the usable blocks whose selected chain holds the justified checkpoint, the one
     /// with the greatest key. None when there is none, not even the checkpoint itself.
-    pub fn best_justified(&self, justified: &B256, usable: impl Fn(&B256) -> bool) -> Option<B256> {
-        let justified = *self.indices.get(justified)?;
+    pub fn best_justified(
+        &self,
+        justified: &B256,
+        usable: impl Fn(&B256) -> Result<bool, StorageFault>,
+    ) -> Result<Option<B256>, StorageFault> {
+        let Some(&justified) = self.indices.get(justified) else { return Ok(None) };
         let mut frontier = Frontier::of_tips(self);
         while let Some(block) = frontier.pop() {
             // Keys fall from here on, and descendants have greater keys than the checkpoint.
             if self.compare(block, justified).is_lt() {
-                return None;
+                return Ok(None);
             }
             let hash = self.block(block).hash;
-            if self.reachability.is_chain_ancestor(justified, block) && usable(&hash) {
-                return Some(hash);
+            if self.reachability.is_chain_ancestor(justified, block) && usable(&hash)? {
+                return Ok(Some(hash));
             }
             frontier.push_parents(block);
         }
-        None
+        Ok(None)
     }
 
     /// Parents for a new block whose selected parent shall be `sink`: the sink and what it can merge, strictly
@@ -112,11 +117,16 @@ impl Dag {
     ///
     /// # Panics
     /// When the sink is not known.
-    pub fn select_parents(&self, sink: &B256, usable: impl Fn(&B256) -> bool, parents_max: usize) -> Vec<B256> {
+    pub fn select_parents(
+        &self,
+        sink: &B256,
+        usable: impl Fn(&B256) -> Result<bool, StorageFault>,
+        parents_max: usize,
+    ) -> Result<Vec<B256>, StorageFault> {
         let sink = *self.indices.get(sink).expect("the sink is a block of this DAG");
         let mut chosen = vec![sink];
         let mut merged = BTreeSet::new();
-        for candidate in self.fair_order(self.mergeable(sink, &usable), parents_max) {
+        for candidate in self.fair_order(self.mergeable(sink, &usable)?, parents_max) {
             if chosen.len() >= parents_max {
                 break;
             }
@@ -128,11 +138,15 @@ impl Dag {
         self.retain_within_merge_depth(sink, &mut chosen);
         let mut parents = self.hashes(&chosen);
         parents.sort_unstable();
-        parents
+        Ok(parents)
     }
 
     /// Blocks that a child of the sink may have as further parents, by falling key, none an ancestor of another.
-    fn mergeable(&self, sink: u32, usable: &impl Fn(&B256) -> bool) -> Vec<u32> {
+    fn mergeable(
+        &self,
+        sink: u32,
+        usable: &impl Fn(&B256) -> Result<bool, StorageFault>,
+    ) -> Result<Vec<u32>, StorageFault> {
         let sink_past = self.past_of(sink);
         // The child's merge-depth root is this block or a newer one, so what lacks it is out of reach with all its past.
         let score = (self.block(sink).colouring.blue_score + 1).saturating_sub(self.params.merge_depth);
@@ -143,7 +157,7 @@ impl Dag {
             if block == sink || sink_past.contains(block) || !self.past_of(block).contains(root) {
                 continue;
             }
-            if self.compare(block, sink).is_gt() || !usable(&self.block(block).hash) {
+            if self.compare(block, sink).is_gt() || !usable(&self.block(block).hash)? {
                 frontier.push_parents(block);
             } else if self.newly_merged(block, sink, &BTreeSet::new()).is_none() {
                 // Alone it merges too much: begin with its past.
@@ -152,7 +166,7 @@ impl Dag {
                 found.push(block);
             }
         }
-        found
+        Ok(found)
     }
 
     /// With more candidates (by falling key) than places: greatest key and oldest slot in turn.
@@ -188,22 +202,22 @@ impl Dag {
     }
 
     /// The selected chain from a block down to genesis, the block included. Empty when it is not known.
-    pub fn selected_chain(&self, from: &B256) -> impl Iterator<Item = B256> + '_ {
-        self.chain_from(self.indices.get(from).copied()).map(|block| self.block(block).hash)
+    pub fn selected_chain(&self, from: &B256) -> impl Iterator<Item = Result<B256, StorageFault>> + '_ {
+        self.chain_from(self.indices.get(from).copied()).map(|block| Ok(self.block(block).hash))
     }
 
     /// What leaves and what comes when the selected chain moves from one block to another.
     ///
     /// # Panics
     /// When one of them is not known.
-    pub fn chain_path(&self, from: &B256, to: &B256) -> ChainPath {
+    pub fn chain_path(&self, from: &B256, to: &B256) -> Result<ChainPath, StorageFault> {
         let index = |hash| *self.indices.get(hash).expect("both ends are blocks of this DAG");
         let (from, to) = (index(from), index(to));
         let not_on_chain_of = |tip: u32| move |block: &u32| !self.reachability.is_chain_ancestor(*block, tip);
         let removed: Vec<u32> = self.chain_from(Some(from)).take_while(not_on_chain_of(to)).collect();
         let mut added: Vec<u32> = self.chain_from(Some(to)).take_while(not_on_chain_of(from)).collect();
         added.reverse();
-        ChainPath { removed: self.hashes(&removed), added: self.hashes(&added) }
+        Ok(ChainPath { removed: self.hashes(&removed), added: self.hashes(&added) })
     }
 
     fn chain_from(&self, from: Option<u32>) -> impl Iterator<Item = u32> + '_ {

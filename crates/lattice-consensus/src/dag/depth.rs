@@ -7,6 +7,7 @@
 //! successors must not become unmergeable for it.
 
 use alloy_primitives::B256;
+use lattice_storage::StorageFault;
 
 use crate::{Dag, InvalidHeader, dag::Block, ghostdag::Colouring};
 
@@ -68,19 +69,19 @@ impl Dag {
     ///
     /// With the pruning depth this is the pruning point of a sink, with the finality depth its finality point, and so on.
     /// O(log n).
-    pub fn chain_block_at_depth(&self, block: &B256, depth: u64) -> Option<B256> {
-        let block = self.indices.get(block).copied()?;
+    pub fn chain_block_at_depth(&self, block: &B256, depth: u64) -> Result<Option<B256>, StorageFault> {
+        let Some(&block) = self.indices.get(block) else { return Ok(None) };
         let score = self.block(block).colouring.blue_score.saturating_sub(depth);
-        Some(self.block(self.chain_block_below(block, score)).hash)
+        Ok(Some(self.block(self.chain_block_below(block, score)).hash))
     }
 
     /// The newest block on the selected chain of a block, itself included, with at most this slot: the block of a checkpoint
     /// ([`crate::finality::CheckpointParams::slot_max`]). None when the block is not known. O(log n).
-    pub fn chain_block_at_slot(&self, block: &B256, slot_max: u64) -> Option<B256> {
-        let block = self.indices.get(block).copied()?;
+    pub fn chain_block_at_slot(&self, block: &B256, slot_max: u64) -> Result<Option<B256>, StorageFault> {
+        let Some(&block) = self.indices.get(block) else { return Ok(None) };
         let genesis_slot = self.block(0).slot;
         let found = self.newest_chain_block(block, |block| block.slot <= slot_max.max(genesis_slot));
-        Some(self.block(found).hash)
+        Ok(Some(self.block(found).hash))
     }
 
     /// The merge-depth root of a block coloured like this; none for genesis.

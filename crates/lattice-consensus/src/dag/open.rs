@@ -1,6 +1,6 @@
 //! Restoring the DAG from its records.
 
-use std::{collections::BTreeSet, ops::ControlFlow};
+use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 use alloy_primitives::B256;
 use lattice_storage::{KvRead, StorageFault, Table};
@@ -16,9 +16,10 @@ use crate::{
 };
 
 impl Dag {
-    /// Reads all blocks of a store or a snapshot; none when there is no block. The result equals the DAG that wrote the
+    /// Reads all blocks of a store; none when there is no block. The result equals the DAG that wrote the
     /// records. Records that do not decode or do not fit together are a fault.
-    pub fn open(kv: &dyn KvRead, params: DagParams) -> Result<Option<Self>, StorageFault> {
+    pub fn open(kv: Arc<dyn KvRead>, params: DagParams) -> Result<Option<Self>, StorageFault> {
+        let kv = &*kv;
         let relations = read_relations(kv)?;
         if relations.is_empty() {
             return Ok(None);

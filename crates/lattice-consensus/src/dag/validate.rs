@@ -1,6 +1,6 @@
 //! Header rules in context, and colouring: all that can fail, before anything changes.
 
-use crate::{BlockFacts, CheckError, Dag, InvalidHeader, MissingParents, dag::Block, ghostdag::Colouring};
+use crate::{BlockFacts, CheckError, Dag, InvalidHeader, dag::Block, ghostdag::Colouring};
 
 /// A block that is checked and coloured, ready for [`Dag::insert`] into the DAG that prepared it. Other blocks may be
 /// inserted in between: a colouring depends on nothing but the past of the block.
@@ -24,7 +24,7 @@ impl Dag {
     /// parents known, in limit, strictly ascending, none an ancestor of another; slot after every parent's; mergeset in
     /// limit and nothing in it below the merge depth; claimed blue score and blue work equal to the computed ones.
     pub fn check(&self, facts: &BlockFacts) -> Result<Prepared, CheckError> {
-        if self.contains(&facts.hash) {
+        if self.contains(&facts.hash)? {
             return Err(CheckError::Known(facts.hash));
         }
         self.check_form(facts)?;
@@ -47,9 +47,11 @@ impl Dag {
     /// Colours a block without asking any rule of it: for tools and for DAGs made under other rules. The claims, the
     /// limits and the order of parents are ignored.
     ///
+    /// Errors: missing parents and faults.
+    ///
     /// # Panics
     /// When the block has no parents.
-    pub fn check_nothing(&self, facts: &BlockFacts) -> Result<Prepared, MissingParents> {
+    pub fn check_nothing(&self, facts: &BlockFacts) -> Result<Prepared, CheckError> {
         let parents = self.resolve(&facts.parents)?;
         let colouring = self.colour(&parents, usize::MAX).expect("no mergeset is larger than usize::MAX");
         Ok(prepare(facts, parents, colouring))

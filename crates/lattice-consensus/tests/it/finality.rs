@@ -35,7 +35,7 @@ fn vote(dag: &Dag, source: &str, target: &str) -> Vote {
     Vote {
         source: checkpoint(source),
         target,
-        target_blue_score: dag.blue_score(&target.hash).unwrap_or_default(),
+        target_blue_score: dag.blue_score(&target.hash).unwrap().unwrap_or_default(),
         target_evm_hash: target.hash,
     }
 }
@@ -44,9 +44,9 @@ fn vote(dag: &Dag, source: &str, target: &str) -> Vote {
 fn facts(dag: &Dag, vote: &Vote) -> Option<TargetFacts> {
     let target = vote.target.hash;
     Some(TargetFacts {
-        slot: dag.slot(&target)?,
-        blue_score: dag.blue_score(&target)?,
-        descends_from_source: dag.is_chain_ancestor(&vote.source.hash, &target),
+        slot: dag.slot(&target).unwrap()?,
+        blue_score: dag.blue_score(&target).unwrap()?,
+        descends_from_source: dag.is_chain_ancestor(&vote.source.hash, &target).unwrap(),
     })
 }
 
@@ -351,7 +351,8 @@ fn sources_are_justified_and_on_the_chain_of_the_target() {
     state.apply(&vote(&dag, "0:A", "1:B"));
     state.apply(&vote(&dag, "0:A", "2:X"));
     let source = |index: u64, target: &str| {
-        let on_chain = |block: &_| Ok::<_, std::convert::Infallible>(dag.is_chain_ancestor(block, &hash(target)));
+        let on_chain =
+            |block: &_| Ok::<_, std::convert::Infallible>(dag.is_chain_ancestor(block, &hash(target)).unwrap());
         state.source_for(index, on_chain).unwrap().map(|source| name(&source.hash))
     };
     assert_eq!(source(3, "D"), Some("B".into()));
@@ -372,8 +373,9 @@ fn a_node_keeps_what_it_has_finalised() {
     };
     let mut local = LocalFinality::new(checkpoint("0:A"));
     let mut observe = |state: &Finality| {
-        let ancestor =
-            |a: &Checkpoint, b: &Checkpoint| Ok::<_, std::convert::Infallible>(dag.is_chain_ancestor(&a.hash, &b.hash));
+        let ancestor = |a: &Checkpoint, b: &Checkpoint| {
+            Ok::<_, std::convert::Infallible>(dag.is_chain_ancestor(&a.hash, &b.hash).unwrap())
+        };
         let outcome = local.observe(state, ancestor).unwrap();
         (outcome.is_ok(), local.justified(), local.finalised())
     };

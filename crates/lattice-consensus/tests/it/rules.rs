@@ -26,12 +26,12 @@ fn an_honest_header_passes_and_is_inserted_once() {
     let block = honest(&dag, "D", "B C", 5);
     let prepared = dag.check(&block).unwrap();
     assert_eq!((prepared.blue_score(), prepared.blue_work()), (3, 3));
-    dag.insert(prepared.clone(), &mut Batch::new());
-    assert_eq!(dag.facts(&block.hash).unwrap(), block);
+    dag.insert(prepared.clone(), &mut Batch::new()).unwrap();
+    assert_eq!(dag.facts(&block.hash).unwrap().unwrap(), block);
     assert_eq!((dag.len(), dag.tips()), (4, vec![hash("D")]));
-    assert_eq!(dag.check(&block).unwrap_err(), CheckError::Known(block.hash));
+    assert!(matches!(dag.check(&block), Err(CheckError::Known(hash)) if hash == block.hash));
     let mut batch = Batch::new();
-    dag.insert(prepared, &mut batch);
+    dag.insert(prepared, &mut batch).unwrap();
     assert!(batch.is_empty());
     assert_eq!(dag.len(), 4);
 }
@@ -44,10 +44,10 @@ fn a_prepared_block_stays_true_while_others_come() {
     let prepared = first.check(&block).unwrap();
     extend(&mut first, "X <- A; Y <- X; Z <- B Y; W <- Z");
     extend(&mut second, "X <- A; Y <- X; Z <- B Y; W <- Z");
-    first.insert(prepared, &mut Batch::new());
+    first.insert(prepared, &mut Batch::new()).unwrap();
     let prepared = second.check(&block).unwrap();
-    second.insert(prepared, &mut Batch::new());
-    assert_eq!(first.ghostdag(&hash("D")), second.ghostdag(&hash("D")));
+    second.insert(prepared, &mut Batch::new()).unwrap();
+    assert_eq!(first.ghostdag(&hash("D")).unwrap(), second.ghostdag(&hash("D")).unwrap());
     assert_eq!(first.tips(), second.tips());
 }
 
@@ -58,7 +58,8 @@ fn parents_must_be_known() {
     unknown.sort_unstable();
     let error = dag.check(&facts(hash("D"), unknown.clone(), 9)).unwrap_err();
     assert!(matches!(&error, CheckError::Missing(missing) if missing.parents == [hash("X"), hash("Y")]), "{error:?}");
-    assert_eq!(dag.virtual_data(&unknown).unwrap_err().parents, [hash("X"), hash("Y")]);
+    let error = dag.virtual_data(&unknown).unwrap_err();
+    assert!(matches!(&error, CheckError::Missing(missing) if missing.parents == [hash("X"), hash("Y")]), "{error:?}");
 }
 
 #[test]
@@ -103,7 +104,7 @@ fn no_parent_is_an_ancestor_of_another() {
 #[test]
 fn slots_rise() {
     let dag = dag(params(3), "B <- A; C <- A");
-    assert_eq!((dag.slot(&hash("B")), dag.slot(&hash("C"))), (Some(1), Some(2)));
+    assert_eq!((dag.slot(&hash("B")).unwrap(), dag.slot(&hash("C")).unwrap()), (Some(1), Some(2)));
     for slot in [0, 1, 2] {
         let error = invalid(&dag, &honest(&dag, "D", "B C", slot));
         assert!(

@@ -38,7 +38,7 @@ pub fn extend(dag: &mut Dag, text: &str) -> B256 {
         let parents = parents.split_whitespace().map(hash).collect();
         last = hash(block.trim());
         let prepared = dag.check_nothing(&facts(last, parents, dag.len() as u64)).unwrap();
-        dag.insert(prepared, &mut Batch::new());
+        dag.insert(prepared, &mut Batch::new()).unwrap();
     }
     last
 }

@@ -178,7 +178,7 @@ fn run_chain(mut chain: Chain, shared: &Shared, messages: &mpsc::Receiver<Messag
 fn seal(chain: &mut Chain, shared: &Shared) {
     let spec = chain.spec().clone();
     let key = dev_validator_key();
-    let slot = chain.next_slot();
+    let slot = chain.next_slot().unwrap();
     let vrf = key.sign(Domain::Vrf, spec.chain_id, &bls::vrf_content(&spec.epoch_seed, slot));
     let template = chain.handle(0, Input::Slot { slot, proposer: 0, vrf }).unwrap().seal.unwrap();
     let now_ms = spec.genesis_time_s * 1000 + slot * spec.slot_ms;

@@ -82,7 +82,7 @@ impl ChainThread<'_> {
         if !self.chain.has_work()? {
             return Ok(());
         }
-        let slot = self.chain.next_slot().max(self.slot_now());
+        let slot = self.chain.next_slot()?.max(self.slot_now());
         let spec = self.chain.spec().clone();
         let vrf = self.key.sign(Domain::Vrf, spec.chain_id, &vrf_content(&spec.epoch_seed, slot));
         let effects = self.chain.handle(now_ms(), Input::Slot { slot, proposer: PROPOSER, vrf })?;
