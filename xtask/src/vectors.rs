@@ -1,4 +1,4 @@
-//! The conformance vectors: not part of the project, found through `LATTICE_VECTORS`.
+//! The conformance vectors: not part of the project, found through `LATTICE_VECTORS` or fetched as a package.
 
 use crate::{
     steps::{Findings, Report},
@@ -6,11 +6,48 @@ use crate::{
 };
 use std::{
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::{Command, ExitCode, Stdio},
 };
 
-/// Suites of `lattice-vectors`, each with its folder below `LATTICE_VECTORS`.
-const SUITES: &[(&str, &str)] = &[("evm", "evm"), ("rpc", "evm/rpc")];
+/// Suites of `lattice-vectors`, each with the place of its vectors.
+const SUITES: &[(&str, Place)] = &[
+    ("evm", Place::Given("evm")),
+    ("rpc", Place::Given("evm/rpc")),
+    // Later versions of the package carry no node tests.
+    ("onnx", Place::Package { name: "onnx==1.17.0", folder: "onnx/backend/test/data/node" }),
+];
+
+/// Where a suite's vectors are unless a folder is named.
+#[derive(Clone, Copy)]
+enum Place {
+    /// A folder below `LATTICE_VECTORS`.
+    Given(&'static str),
+    /// A folder of a Python package, which is fetched into target/ci at first.
+    Package { name: &'static str, folder: &'static str },
+}
+
+impl Place {
+    fn folder(self, workspace: &Workspace) -> Result<PathBuf, String> {
+        match self {
+            Self::Given(below) => Ok(folder(workspace).join(below)),
+            Self::Package { name, folder } => Ok(package(workspace, name)?.join(folder)),
+        }
+    }
+}
+
+/// The unpacked files of a Python package, by the script that the oracles of the client checks come by too.
+fn package(workspace: &Workspace, name: &str) -> Result<PathBuf, String> {
+    let tools = std::env::var_os("LATTICE_CLIENT_TOOLS").map(PathBuf::from);
+    let tools = tools.map_or_else(|| workspace.target_dir().map(|target| target.join("ci")), Ok)?;
+    let mut script = Command::new("bash");
+    script.arg(workspace.root().join("tests/clients/wheel.sh")).arg(name).arg(tools);
+    let output = script.stderr(Stdio::inherit()).output().map_err(|error| format!("bash: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("cannot fetch {name} with pip; name a folder of your own with --dir"));
+    }
+    let path = String::from_utf8(output.stdout).map_err(|error| format!("the path of {name}: {error}"))?;
+    Ok(PathBuf::from(path.trim_end()))
+}
 
 /// The families of vectors that tests read, each a folder that must hold files.
 const FAMILIES: &[&str] = &[
@@ -38,14 +75,19 @@ pub fn command(workspace: &Workspace, arguments: &[&str]) -> Option<ExitCode> {
         [suite, "--dir", dir] | ["--dir", dir, suite] => (suite, Some(PathBuf::from(dir))),
         _ => return None,
     };
-    let (_, default) = SUITES.iter().find(|(name, _)| name == suite)?;
+    let (_, place) = SUITES.iter().find(|(name, _)| name == suite)?;
     // The suite runs in the workspace's root; a relative folder is the caller's.
-    let dir = dir.map_or_else(|| folder(workspace).join(default), |dir| std::path::absolute(&dir).unwrap_or(dir));
-    Some(match suite_command(workspace, suite, &dir).status() {
+    let dir = dir.map_or_else(|| place.folder(workspace), |dir| Ok(std::path::absolute(&dir).unwrap_or(dir)));
+    let run = |dir: PathBuf| {
+        let status = suite_command(workspace, suite, &dir).status();
+        status.map_err(|error| format!("cargo run: {error}"))
+    };
+    Some(match dir.and_then(run) {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("cargo run: {error}");
+            eprintln!("{error}");
+            println!("0 passed, 1 failed, 0 skipped");
             ExitCode::FAILURE
         }
     })
@@ -53,8 +95,12 @@ pub fn command(workspace: &Workspace, arguments: &[&str]) -> Option<ExitCode> {
 
 /// Every suite, as steps of a report.
 pub fn suites(workspace: &Workspace, report: &mut Report) {
-    for (suite, default) in SUITES {
-        report.command(&format!("vectors {suite}"), suite_command(workspace, suite, &folder(workspace).join(default)));
+    for (suite, place) in SUITES {
+        let name = format!("vectors {suite}");
+        match place.folder(workspace) {
+            Ok(dir) => report.command(&name, suite_command(workspace, suite, &dir)),
+            Err(error) => report.check(&name, || Err(error)),
+        }
     }
 }
 

@@ -31,9 +31,9 @@ pub use graph::{Constant, Graph, Node, TensorType, VERSION as GRAPH_VERSION, Val
 pub use kernels::is_accelerated;
 pub use limits::RunLimits;
 pub use model::Model;
-pub use onnx::{ImportOptions, import_onnx, read_onnx_tensor, supported_operators};
+pub use onnx::{DeclaredInput, ImportOptions, declared_inputs, import_onnx, read_onnx_tensor, supported_operators};
 pub use ops::{Attribute, Attributes, OpSpec, all as all_operators};
-pub use tensor::{DType, Data, NAN_F32_BITS, Tensor, element_count};
+pub use tensor::{DType, Data, NAN_F32_BITS, Tensor, Tolerance, element_count};
 
 /// Version of the executor's numeric rules. It changes when any output bit of any graph could change.
 pub fn executor_version() -> &'static str {

@@ -463,6 +463,21 @@ impl Tensor {
         }
     }
 
+    /// Why this tensor is not the wanted one, if it is not: another type or shape, or the first element that is further
+    /// away than `absolute + relative * |wanted|`. Every NaN equals every other.
+    pub fn difference(&self, wanted: &Tensor, tolerance: Tolerance) -> Option<String> {
+        if self.dtype() != wanted.dtype() || self.shape != wanted.shape {
+            let (got, shape) = (self.dtype(), &self.shape);
+            return Some(format!("got {got}{shape:?}, want {}{:?}", wanted.dtype(), wanted.shape));
+        }
+        let near = |g: f64, w: f64| {
+            let allowed = tolerance.absolute + tolerance.relative * w.abs();
+            g == w || g.is_nan() && w.is_nan() || w.is_finite() && (g - w).abs() <= allowed
+        };
+        let mut pairs = self.to_f64s().into_iter().zip(wanted.to_f64s()).enumerate();
+        pairs.find(|&(_, (g, w))| !near(g, w)).map(|(i, (g, w))| format!("element {i}: got {g}, want {w}"))
+    }
+
     /// Integer elements of any integer type (or bool) widened to i64; `None` for floats and for u64 beyond i64.
     pub fn to_i64s(&self) -> Option<Vec<i64>> {
         Some(match &self.data {
@@ -478,6 +493,15 @@ impl Tensor {
             Data::F32(_) | Data::F64(_) | Data::F16(_) | Data::BF16(_) => return None,
         })
     }
+}
+
+/// How far a tensor may be from the one that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Allowed at zero.
+    pub absolute: f64,
+    /// Allowed for each unit of the wanted value's size.
+    pub relative: f64,
 }
 
 /// Number of elements of a shape, checked against overflow and the limits on rank and bytes.
@@ -518,6 +542,20 @@ mod tests {
         assert_eq!(t.to_bytes(), [0, 0, 0xc0, 0x7f, 0, 0, 0, 0x80]);
         let t = Tensor::new([1], Data::F16(vec![0xfe01])).unwrap();
         assert_eq!(t.to_bytes(), [0x00, 0x7e]);
+    }
+
+    #[test]
+    fn a_difference_is_the_first_element_out_of_tolerance() {
+        let t = |v: &[f32]| Tensor::from_f32([v.len()], v.to_vec()).unwrap();
+        let tolerance = Tolerance { absolute: 0.5, relative: 0.1 };
+        assert_eq!(t(&[0.5, 11.0, f32::NAN]).difference(&t(&[0.0, 10.0, f32::NAN]), tolerance), None);
+        let far = t(&[0.0, 12.0, 99.0]).difference(&t(&[0.0, 10.0, 0.0]), tolerance);
+        assert_eq!(far.as_deref(), Some("element 1: got 12, want 10"));
+        assert!(t(&[f32::NAN]).difference(&t(&[0.0]), tolerance).is_some());
+        assert!(t(&[f32::INFINITY]).difference(&t(&[f32::INFINITY]), tolerance).is_none());
+        // An infinity that is wanted allows no finite number.
+        assert!(t(&[1.0]).difference(&t(&[f32::INFINITY]), tolerance).is_some());
+        assert!(t(&[1.0]).difference(&t(&[1.0, 1.0]), tolerance).unwrap().contains("f32[2]"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - [`evm`]: Ethereum's GeneralStateTests, TransactionTests, TrieTests and RLPTests, in the form of `ethereum/tests`
 //!   and in that of `execution-spec-tests`.
 //! - [`rpc`]: Ethereum's `.io` files over an imported linear chain, read through our RPC layer.
+//! - [`onnx`]: models with inputs and outputs, as the onnx package's node tests, through our importer and executor.
 //!
 //! A case passes, fails or is skipped; every skip has a reason. A suite that finds no case has failed.
 
@@ -12,6 +13,7 @@
 pub mod evm;
 mod files;
 mod json;
+pub mod onnx;
 mod report;
 pub mod rpc;
 

@@ -1,6 +1,6 @@
 //! `lattice-vectors SUITE --dir DIR`: runs one suite of vectors. `cargo xtask vectors` starts it.
 
-use lattice_vectors::{Report, evm, rpc};
+use lattice_vectors::{Report, evm, onnx, rpc};
 use std::{path::PathBuf, process::ExitCode};
 
 const USAGE: &str = "\
@@ -8,6 +8,7 @@ usage: lattice-vectors SUITE --dir DIR
 
   evm         GeneralStateTests, TransactionTests, TrieTests and RLPTests of Ethereum
   rpc         .io files of execution-apis over the chain (.rlp and genesis) above them
+  onnx        folders with model.onnx and test_data_set_N/{input,output}_I.pb
 
 DIR is searched recursively; cases are recognised by content. The last line is `N passed, N failed, N skipped`.
 The exit code is 1 when a case failed or none was found.
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let run: fn(&std::path::Path) -> Report = match suite {
         "evm" => evm::run,
         "rpc" => rpc::run,
+        "onnx" => onnx::run,
         _ => return usage(),
     };
     let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build_global();

@@ -2,10 +2,9 @@
 
 use crate::{
     failure::{Failure, read_file},
-    onnx_inputs::{DeclaredInput, declared_inputs},
     tensors::{self, RawInput},
 };
-use lattice_inference::{Graph, ImportError, ImportOptions, Tensor, import_onnx};
+use lattice_inference::{DeclaredInput, Graph, ImportError, ImportOptions, Tensor, declared_inputs, import_onnx};
 use serde_json::json;
 use std::{collections::BTreeMap, path::Path};
 
@@ -56,7 +55,7 @@ pub fn bytes_to_graph(
 /// the importer refuses it otherwise.
 pub fn for_inputs(path: &Path, bytes: &[u8], raw: Vec<RawInput>) -> Result<(Graph, Vec<RawInput>), Failure> {
     let declared = match declared_inputs(bytes) {
-        Some(declared) if !declared.is_empty() && !bytes.starts_with(GRAPH_MAGIC) => declared,
+        Ok(declared) if !declared.is_empty() && !bytes.starts_with(GRAPH_MAGIC) => declared,
         // A frozen graph has its shapes; a file without inputs, or no ONNX at all, is for the importer to judge.
         _ => return bytes_to_graph(path, bytes, Shapes::new(), BTreeMap::new()).map(|graph| (graph, raw)),
     };

@@ -6,7 +6,6 @@ mod client;
 mod failure;
 mod import;
 mod node;
-mod onnx_inputs;
 mod registry;
 mod tensors;
 mod wallet;

@@ -8,6 +8,7 @@
 //!
 //! The importer runs off the consensus path; anyone can import a file again and compare the ids.
 
+mod declared;
 mod import;
 mod inputs;
 mod lower;
@@ -15,6 +16,7 @@ mod node;
 mod proto;
 mod tensors;
 
+pub use declared::{DeclaredInput, declared_inputs};
 pub use import::import_onnx;
 pub use lower::supported_operators;
 

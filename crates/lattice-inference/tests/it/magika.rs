@@ -3,8 +3,8 @@
 //! `LATTICE_MAGIKA` names the model file (in PyPI's `magika` 1.0.3: `magika/models/standard_v3_3/model.onnx`) and
 //! `LATTICE_MAGIKA_ORACLE` the folder that `tests/oracle/magika_features.py` wrote.
 
-use crate::support::{difference, from_env};
-use lattice_inference::{Graph, ImportOptions, Model, import_onnx, npy};
+use crate::support::from_env;
+use lattice_inference::{Graph, ImportOptions, Model, Tolerance, import_onnx, npy};
 
 fn argmax(values: &[f64]) -> usize {
     (1..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best })
@@ -27,7 +27,7 @@ fn magika_matches_onnxruntime() {
         let (Some(features), Some(scores)) = (read("features"), read("scores")) else { break };
         let (features, want) = (npy::read(&features).unwrap(), npy::read(&scores).unwrap());
         let got = model.run(std::slice::from_ref(&features)).unwrap().remove(0);
-        assert_eq!(difference(&got, &want, 1e-5, 0.0), None, "file {files}");
+        assert_eq!(got.difference(&want, Tolerance { absolute: 1e-5, relative: 0.0 }), None, "file {files}");
         let (g, w) = (got.to_f64s(), want.to_f64s());
         assert_eq!(argmax(&g), argmax(&w), "file {files}");
         worst = g.iter().zip(&w).fold(worst, |m, (g, w)| m.max((g - w).abs()));

@@ -4,7 +4,6 @@
 mod digits;
 mod hostile;
 mod magika;
-mod nodes;
 mod onnx_file;
 mod operators;
 mod oracle_models;

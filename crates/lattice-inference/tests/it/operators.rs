@@ -4,8 +4,8 @@
 //! hash of each case's output bytes and of each frozen graph. The bits must never change without a new executor version.
 //! After such a change: `LATTICE_BLESS=1 cargo test -p lattice-inference bits`.
 
-use crate::support::{difference, fixtures};
-use lattice_inference::{DType, Graph, ImportOptions, Model, Tensor, import_onnx};
+use crate::support::fixtures;
+use lattice_inference::{DType, Graph, ImportOptions, Model, Tensor, Tolerance, import_onnx};
 use std::fmt::Write;
 
 struct Case {
@@ -47,7 +47,7 @@ fn operators_match_onnxruntime() {
         let got = Model::load(case.graph).unwrap().run(&case.inputs).unwrap();
         assert_eq!(got.len(), case.outputs.len(), "{}", case.name);
         for (got, want) in got.iter().zip(&case.outputs) {
-            assert_eq!(difference(got, want, 3e-6, 2e-5), None, "{}", case.name);
+            assert_eq!(got.difference(want, Tolerance { absolute: 3e-6, relative: 2e-5 }), None, "{}", case.name);
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Whole models beside ONNX Runtime, from folders that `tests/oracle/onnxruntime_outputs.py` wrote, found through
 //! `LATTICE_MODEL_ORACLES`.
 
-use crate::support::{difference, from_env};
-use lattice_inference::{ImportOptions, Model, Tensor, import_onnx, npy};
+use crate::support::from_env;
+use lattice_inference::{ImportOptions, Model, Tensor, Tolerance, import_onnx, npy};
 use std::path::Path;
 use std::time::Instant;
 
@@ -40,7 +40,8 @@ fn oracle_models_match_onnxruntime() {
         assert_eq!(got.len(), outputs.len());
         for (i, (got, want)) in got.iter().zip(&outputs).enumerate() {
             let scale = want.to_f64s().iter().fold(0.0f64, |m, v| m.max(v.abs()));
-            assert_eq!(difference(got, want, 1e-5 * scale.max(1.0), 1e-4), None, "{} output {i}", folder.display());
+            let tolerance = Tolerance { absolute: 1e-5 * scale.max(1.0), relative: 1e-4 };
+            assert_eq!(got.difference(want, tolerance), None, "{} output {i}", folder.display());
         }
     }
 }

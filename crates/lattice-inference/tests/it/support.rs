@@ -1,6 +1,5 @@
-//! Where test data lies, and how close two tensors are.
+//! Where test data lies.
 
-use lattice_inference::Tensor;
 use std::path::{Path, PathBuf};
 
 /// A folder or file named by an environment variable. Without it the test says that it is skipped; under
@@ -28,15 +27,4 @@ pub fn models() -> PathBuf {
 /// This crate's committed fixtures.
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
-}
-
-/// Why two tensors differ, if they do: |got - want| must stay within `absolute + relative * |want|`.
-pub fn difference(got: &Tensor, want: &Tensor, absolute: f64, relative: f64) -> Option<String> {
-    if got.dtype() != want.dtype() || got.shape() != want.shape() {
-        return Some(format!("got {}{:?}, want {}{:?}", got.dtype(), got.shape(), want.dtype(), want.shape()));
-    }
-    let pairs = got.to_f64s().into_iter().zip(want.to_f64s());
-    let apart =
-        |g: f64, w: f64| !(g == w || g.is_nan() && w.is_nan() || (g - w).abs() <= absolute + relative * w.abs());
-    pairs.enumerate().find(|(_, (g, w))| apart(*g, *w)).map(|(i, (g, w))| format!("element {i}: got {g}, want {w}"))
 }

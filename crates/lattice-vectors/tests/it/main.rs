@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod evm;
+mod onnx;
 mod rpc;
 mod support;
