@@ -42,9 +42,10 @@ usage: cargo xtask COMMAND
   vectors SUITE [--dir DIR]
                   conformance: other projects' vectors below DIR through our own code. SUITE is evm
                   (GeneralStateTests, TransactionTests, TrieTests, RLPTests), rpc (.io files over the chain.rlp and
-                  genesis.json in a folder above them) or onnx (folders with model.onnx and test_data_set_N/). DIR is
-                  searched recursively; without it the suite's folder below LATTICE_VECTORS is taken, for onnx the node
-                  tests of the Python package onnx 1.17.0, which pip fetches into target/ci. The last line is `N passed, N failed, N skipped`;
+                  genesis.json in a folder above them), onnx (folders with model.onnx and test_data_set_N/) or ghostdag
+                  (labelled DAGs, replays, ancestry). DIR is searched recursively; without it the suite's folder below
+                  LATTICE_VECTORS is taken, for onnx the node tests of the Python package onnx 1.17.0, which pip fetches
+                  into target/ci. The last line is `N passed, N failed, N skipped`;
                   a failure, or no case at all, exits with 1
   mutations       removes the rules of consensus one at a time; a test must fail each time (sources are changed in
                   place and put back: commit first)

@@ -13,6 +13,7 @@ use std::{
 const SUITES: &[(&str, Place)] = &[
     ("evm", Place::Given("evm")),
     ("rpc", Place::Given("evm/rpc")),
+    ("ghostdag", Place::Given("ghostdag")),
     // Later versions of the package carry no node tests.
     ("onnx", Place::Package { name: "onnx==1.17.0", folder: "onnx/backend/test/data/node" }),
 ];

@@ -36,6 +36,7 @@ pub(crate) fn shown<'a>(path: &'a Path, dir: &Path) -> std::path::Display<'a> {
 }
 
 /// Whether a file's name ends so, in any case of letters.
+#[cfg(feature = "all")]
 pub(crate) fn has_extension(path: &Path, extension: &str) -> bool {
     path.extension().is_some_and(|found| found.eq_ignore_ascii_case(extension))
 }

@@ -1,6 +1,8 @@
 //! `lattice-vectors SUITE --dir DIR`: runs one suite of vectors. `cargo xtask vectors` starts it.
 
-use lattice_vectors::{Report, evm, onnx, rpc};
+use lattice_vectors::{Report, ghostdag};
+#[cfg(feature = "all")]
+use lattice_vectors::{evm, onnx, rpc};
 use std::{path::PathBuf, process::ExitCode};
 
 const USAGE: &str = "\
@@ -9,6 +11,7 @@ usage: lattice-vectors SUITE --dir DIR
   evm         GeneralStateTests, TransactionTests, TrieTests and RLPTests of Ethereum
   rpc         .io files of execution-apis over the chain (.rlp and genesis) above them
   onnx        folders with model.onnx and test_data_set_N/{input,output}_I.pb
+  ghostdag    labelled DAGs (Kaspa's, JSON lines), Kaspa's replays, and DAGs whose ancestry is searched; gzipped or not
 
 DIR is searched recursively; cases are recognised by content. The last line is `N passed, N failed, N skipped`.
 The exit code is 1 when a case failed or none was found.
@@ -25,9 +28,13 @@ fn main() -> ExitCode {
         _ => return usage(),
     };
     let run: fn(&std::path::Path) -> Report = match suite {
+        #[cfg(feature = "all")]
         "evm" => evm::run,
+        #[cfg(feature = "all")]
         "rpc" => rpc::run,
+        #[cfg(feature = "all")]
         "onnx" => onnx::run,
+        "ghostdag" => ghostdag::run,
         _ => return usage(),
     };
     let pool = rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build_global();

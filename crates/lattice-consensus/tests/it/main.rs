@@ -1,4 +1,4 @@
-//! Integration tests of the DAG: Kaspa's vectors, an independent oracle, rules, choice and restart.
+//! Integration tests of the DAG: an independent oracle, rules, choice, restart. Vectors: `lattice-vectors`.
 // Tests read vectors and the environment; the crate itself may not.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -6,10 +6,8 @@ mod accountable;
 mod choice;
 mod depth;
 mod finality;
-mod kaspa;
 mod oracle;
 mod random;
 mod restart;
 mod rules;
 mod text;
-mod vectors;

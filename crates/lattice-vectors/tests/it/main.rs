@@ -2,7 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[cfg(feature = "all")]
 mod evm;
+mod ghostdag;
+#[cfg(feature = "all")]
 mod onnx;
+#[cfg(feature = "all")]
 mod rpc;
 mod support;
