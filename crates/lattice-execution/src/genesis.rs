@@ -12,8 +12,9 @@ use lattice_types::{ChainSpec, EvmBlock, spec::GenesisAccount, system};
 
 /// The genesis of a chain: block, state, and the diff that makes the state from nothing.
 ///
-/// Beside the chain's own balances there are the contracts of EIP-4788 and EIP-2935, and four accounts without code
-/// whose nonce is 1: EIP-161 would remove the system accounts and the fee vault otherwise, storage and all.
+/// Beside the chain's own balances there are the contracts of EIP-4788 and EIP-2935, and five accounts without code
+/// whose nonce is 1: EIP-161 would remove the system accounts and the fee vault otherwise, storage and all, and a CALL
+/// that brings ZK_PROVE its fee would pay for a new account each time, which the instruction does not.
 pub fn genesis(spec: &ChainSpec) -> (EvmBlock, State, StateDiff) {
     let mut diff = StateDiff::default();
     for GenesisAccount { address, balance } in &spec.alloc {
@@ -22,7 +23,7 @@ pub fn genesis(spec: &ChainSpec) -> (EvmBlock, State, StateDiff) {
     }
     predeploy(&mut diff, BEACON_ROOTS_ADDRESS, &BEACON_ROOTS_CODE);
     predeploy(&mut diff, HISTORY_STORAGE_ADDRESS, &HISTORY_STORAGE_CODE);
-    for address in [system::MODELS, system::TRAINING, system::INFERENCE, system::FEE_VAULT] {
+    for address in [system::MODELS, system::TRAINING, system::INFERENCE, system::ZK_PROVE, system::FEE_VAULT] {
         fields(&mut diff, address).nonce = 1;
     }
     let state = State::empty().apply(&diff);

@@ -310,7 +310,7 @@ pub fn job(model_id: B256, trainer: Address) -> TrainingJob {
     }
 }
 
-fn checkpoint(job_id: B256, step: u64) -> TrainingPayload {
+pub fn checkpoint(job_id: B256, step: u64) -> TrainingPayload {
     let state_hash = keccak256(step.to_be_bytes());
     TrainingPayload::Checkpoint(TrainingCheckpoint {
         job_id,
@@ -320,7 +320,7 @@ fn checkpoint(job_id: B256, step: u64) -> TrainingPayload {
     })
 }
 
-fn completion(job_id: B256, step: u64) -> TrainingPayload {
+pub fn completion(job_id: B256, step: u64) -> TrainingPayload {
     let state_hash = keccak256(step.to_be_bytes());
     TrainingPayload::Complete(TrainingCompletion { job_id, state_hash, artifact: Cid::raw(b"result") })
 }
