@@ -81,6 +81,14 @@ pub enum ModelError {
         /// Why.
         reason: String,
     },
+    /// This machine cannot run models; other nodes can, so it says nothing about the input.
+    #[error("model {model} cannot run here: {reason}")]
+    Machine {
+        /// The model.
+        model: B256,
+        /// What is wrong with this machine.
+        reason: String,
+    },
     /// Disk failure.
     #[error(transparent)]
     Storage(#[from] StorageFault),

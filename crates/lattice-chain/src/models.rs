@@ -6,7 +6,7 @@
 use crate::error::ModelError;
 use alloy_primitives::{B256, Bytes, Keccak256, keccak256};
 use lattice_execution::{InferenceEngine, InferenceError, ModelRecord, ModelStatus};
-use lattice_inference::{Cost, Graph, Model, ValueInfo};
+use lattice_inference::{Cost, Graph, Model, RunError, ValueInfo};
 use lattice_state::State;
 use lattice_storage::ArtifactStore;
 use lattice_types::{Cid, TxEnvelope, tx::InferencePayload};
@@ -70,8 +70,11 @@ impl<K: std::hash::Hash + Eq, V: Clone> ByBytes<K, V> {
     }
 }
 
-/// Outputs by [`result_key`].
-type Results = ByBytes<B256, Arc<[u8]>>;
+/// What a run gave: the output, or why the model refuses the input, which is as deterministic.
+type RunResult = Result<Arc<[u8]>, Arc<str>>;
+
+/// Results by [`result_key`].
+type Results = ByBytes<B256, RunResult>;
 
 /// What a result is kept under: keccak of the executor's version, the model and the input.
 fn result_key(model_id: &B256, input: &[u8]) -> B256 {
@@ -139,20 +142,25 @@ impl ModelStore {
         Ok(self.load(model_id, artifact)?.signature.clone())
     }
 
-    /// Runs a model on raw little-endian tensors.
+    /// Runs a model on raw little-endian tensors. A result is kept, also that the model refuses the input.
     pub fn run_model(&self, model_id: &B256, artifact: &Cid, input: &[u8]) -> Result<Arc<[u8]>, ModelError> {
+        let refused = |reason: Arc<str>| ModelError::Run { model: *model_id, reason: reason.to_string() };
         let key = result_key(model_id, input);
-        if let Some(output) = lock(&self.results).get(&key) {
-            return Ok(output);
+        if let Some(result) = lock(&self.results).get(&key) {
+            return result.map_err(refused);
         }
         let loaded = self.load(model_id, artifact)?;
-        let output = loaded
-            .model
-            .run_bytes(input)
-            .map_err(|error| ModelError::Run { model: *model_id, reason: error.to_string() })?;
-        let output: Arc<[u8]> = output.into();
-        lock(&self.results).put(key, output.clone(), output.len() + 64);
-        Ok(output)
+        let result: RunResult = match loaded.model.run_bytes(input) {
+            Ok(output) => Ok(output.into()),
+            // Not the input's fault, and not the same everywhere: a refusal would be another result than other nodes'.
+            Err(error @ RunError::FloatMode(_)) => {
+                return Err(ModelError::Machine { model: *model_id, reason: error.to_string() });
+            }
+            Err(error) => Err(error.to_string().into()),
+        };
+        let bytes = result.as_ref().map_or_else(|reason| reason.len(), |output| output.len());
+        lock(&self.results).put(key, result.clone(), bytes + 64);
+        result.map_err(refused)
     }
 
     fn load(&self, model_id: &B256, artifact: &Cid) -> Result<Arc<Loaded>, ModelError> {
@@ -196,8 +204,8 @@ impl ModelStore {
 
 impl Engine<'_> {
     /// Runs the inferences of a block ahead of it: each model is loaded once, its inputs run in parallel, and execution finds
-    /// the results in the cache. Bits and gas are those of running one by one; what fails here fails again there, where
-    /// it has its consequence.
+    /// the results in the cache, refusals of an input included. Bits and gas are those of running one by one; what fails
+    /// here for another cause fails again there, where it has its consequence.
     ///
     /// Only runs whose declared AI gas covers them are taken, so this is no more work than the AI lane of the block's
     /// DAG blocks allows.
@@ -231,6 +239,7 @@ impl InferenceEngine for Engine<'_> {
         let Some(record) = ModelRecord::read(self.state, model_id) else { return Err(missing) };
         self.models.run_model(model_id, &record.artifact, input).map_err(|error| match error {
             ModelError::Run { reason, .. } => InferenceError::Refused(reason),
+            ModelError::Machine { reason, .. } => InferenceError::Fault(reason),
             // An active model's artifact was verified by two thirds of the stake: what is wrong is our copy.
             _ => missing,
         })
@@ -241,3 +250,6 @@ impl InferenceEngine for Engine<'_> {
 pub fn is_pending(state: &State, model_id: &B256) -> bool {
     ModelRecord::read(state, model_id).is_some_and(|record| record.status == ModelStatus::Pending)
 }
+
+#[cfg(test)]
+mod tests;

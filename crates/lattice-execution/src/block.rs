@@ -74,7 +74,7 @@ impl<'a> BlockExecutor<'a> {
         }
         ai::expire(&mut evm.ctx.journaled_state.database, header.number);
         let lane_price = ai::open_lane(&mut evm.ctx.journaled_state.database, ctx.spec);
-        evm.ctx.chain.set_lane_price(lane_price);
+        evm.ctx.chain.set_lane(lane_price, ctx.spec.ai_gas_limit);
         Ok(Self {
             ctx,
             evm,

@@ -1,5 +1,6 @@
 //! One call of an AI door: gas, storage and logs through revm, and the three ways it can end badly.
 
+use super::lane::LanePrice;
 use crate::{error::ExecutionError, evm::LatticeContext};
 use alloy_primitives::{Address, B256, Bytes, Log, LogData, U256};
 use revm::{
@@ -87,11 +88,16 @@ impl AiCall<'_, '_> {
         if self.gas.record_regular_cost(amount) { Ok(()) } else { Err(Halt::OutOfGas) }
     }
 
-    /// Charges AI work: times the lane price it is gas, which also counts against the transaction's bound on AI gas. This
-    /// is the only place that knows the price, so all doors pay alike.
+    /// Charges AI work at the lane's price.
     pub(crate) fn charge_ai(&mut self, work: u64) -> Result<(), Halt> {
-        let amount = self.ctx.chain.ai_gas(work);
-        if amount > self.gas.remaining() || !self.ctx.chain.record_ai_gas(work) {
+        self.charge_ai_at(self.ctx.chain.lane_price(), work)
+    }
+
+    /// Charges AI work: times the price it is gas, which also counts against the transaction's bound on AI gas. This is
+    /// the only place that applies a price, so all doors pay alike.
+    pub(crate) fn charge_ai_at(&mut self, price: LanePrice, work: u64) -> Result<(), Halt> {
+        let amount = price.gas(work);
+        if amount > self.gas.remaining() || !self.ctx.chain.record_ai_gas(work, amount) {
             return Err(Halt::OutOfGas);
         }
         self.charge(amount)

@@ -3,6 +3,7 @@
 use super::{
     call::{Access, AiCall, Halt},
     gas,
+    lane::LanePrice,
     records::{
         Registry,
         accounts::AccountRecord,
@@ -74,10 +75,20 @@ pub(crate) fn record_use(call: &mut AiCall<'_, '_>, model_id: &B256) -> Result<(
     head.write(call, model_id)
 }
 
+/// AI work of a challenge, at most: loading and one run.
+pub(crate) const fn challenge_work(model: &ModelTerms) -> u64 {
+    gas::load(model.artifact_bytes).saturating_add(gas::model_run_gas(model))
+}
+
 /// Charges the loading of a model at its first touch in the block. Whether this node has it cached plays no part.
-pub(crate) fn load(call: &mut AiCall<'_, '_>, model_id: &B256, model: &ModelTerms) -> Result<(), Halt> {
+pub(crate) fn load(
+    call: &mut AiCall<'_, '_>,
+    model_id: &B256,
+    model: &ModelTerms,
+    price: LanePrice,
+) -> Result<(), Halt> {
     if !call.ctx.chain.is_loaded(model_id) {
-        call.charge_ai(gas::load(model.artifact_bytes))?;
+        call.charge_ai_at(price, gas::load(model.artifact_bytes))?;
         call.ctx.chain.mark_loaded(*model_id);
     }
     Ok(())
@@ -104,19 +115,21 @@ pub(crate) fn run(
 ) -> Result<Arc<[u8]>, Halt> {
     check_input(model_id, model, input)?;
     pay(call, model_id, model)?;
-    replay(call, model_id, model, input)
+    let price = call.ctx.chain.lane_price();
+    replay(call, model_id, model, input, price)
 }
 
-/// Runs a model: charges loading and the run, then asks the engine. Nothing runs unpaid.
+/// Runs a model: charges loading and the run at a price of AI work, then asks the engine. Nothing runs unpaid.
 pub(crate) fn replay(
     call: &mut AiCall<'_, '_>,
     model_id: &B256,
     model: &ModelTerms,
     input: &[u8],
+    price: LanePrice,
 ) -> Result<Arc<[u8]>, Halt> {
     check_input(model_id, model, input)?;
-    load(call, model_id, model)?;
-    call.charge_ai(gas::model_run_gas(model))?;
+    load(call, model_id, model, price)?;
+    call.charge_ai_at(price, gas::model_run_gas(model))?;
     let output = call.ctx.chain.inference().run(model_id, input).map_err(|error| match error {
         InferenceError::Missing(model_id) => Halt::Stop(ExecutionError::MissingArtifact(model_id)),
         InferenceError::Fault(reason) => Halt::Stop(ExecutionError::Fault(reason)),

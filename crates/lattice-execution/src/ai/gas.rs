@@ -75,6 +75,9 @@ const PAYLOAD_HASH: u64 = 200;
 /// Paying value out: a cold account that may not exist yet (EIP-2929, EIP-161).
 pub(crate) const PAY_OUT: u64 = 2_600 + 9_000 + 25_000;
 
+/// Burning value: the fee vault exists and may be cold (EIP-2929).
+pub(crate) const BURN: u64 = 2_600 + 9_000;
+
 /// An operation that fills slots, writes others over, and emits one log.
 pub(crate) const fn operation(filled: u64, written_over: u64, topics: u64, data_bytes: u64) -> u64 {
     (STORE * filled + RESET * written_over).saturating_add(log(topics, data_bytes))

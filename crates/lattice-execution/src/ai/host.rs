@@ -32,6 +32,8 @@ pub struct AiHost<'a> {
     /// Models touched in this block.
     loaded: BTreeSet<B256>,
     lane_price: LanePrice,
+    /// The most AI gas that any transaction may have.
+    ai_gas_limit_max: u64,
     /// Bound of the transaction on AI gas.
     ai_gas_limit: u64,
     /// AI gas of the transaction.
@@ -50,6 +52,7 @@ impl<'a> AiHost<'a> {
             inference,
             loaded: BTreeSet::new(),
             lane_price: LanePrice::ONE,
+            ai_gas_limit_max: u64::MAX,
             ai_gas_limit: 0,
             ai_gas_used: 0,
             ai_gas_short: false,
@@ -58,9 +61,20 @@ impl<'a> AiHost<'a> {
         }
     }
 
-    /// Sets what AI work costs from now on.
-    pub fn set_lane_price(&mut self, price: LanePrice) {
+    /// Sets what AI work costs from now on, and the most AI gas that any transaction may have.
+    pub fn set_lane(&mut self, price: LanePrice, ai_gas_limit_max: u64) {
         self.lane_price = price;
+        self.ai_gas_limit_max = ai_gas_limit_max;
+    }
+
+    /// What AI work costs.
+    pub(crate) const fn lane_price(&self) -> LanePrice {
+        self.lane_price
+    }
+
+    /// The most AI gas that any transaction may have.
+    pub(crate) const fn ai_gas_limit_max(&self) -> u64 {
+        self.ai_gas_limit_max
     }
 
     /// AI gas before the lane price that the block took so far.
@@ -84,14 +98,8 @@ impl<'a> AiHost<'a> {
         self.ai_gas_used
     }
 
-    /// What that much work costs in gas.
-    pub(crate) const fn ai_gas(&self, work: u64) -> u64 {
-        self.lane_price.gas(work)
-    }
-
-    /// Counts work, and the gas it costs against the transaction's bound; false when the bound does not allow it.
-    pub(crate) fn record_ai_gas(&mut self, work: u64) -> bool {
-        let amount = self.ai_gas(work);
+    /// Counts work, and the gas that is paid for it against the transaction's bound; false when the bound does not allow it.
+    pub(crate) fn record_ai_gas(&mut self, work: u64, amount: u64) -> bool {
         if amount > self.ai_gas_limit - self.ai_gas_used {
             self.ai_gas_short = true;
             return false;

@@ -27,13 +27,14 @@ pub use precompiles::LatticePrecompiles;
 pub use records::{
     accounts::{AccountRecord, StakeRecord, UNSTAKE_BLOCKS},
     adapters::{AdapterKind, AdapterRecord},
-    bonded::{ANSWER_CHALLENGE_BLOCKS, BondedRecord, CHALLENGE_GAS_MAX, RequestStatus},
+    bonded::{ANSWER_CHALLENGE_BLOCKS, BondedRecord, CHALLENGE_INPUT_BYTES_MAX, CHALLENGE_WORK_MAX, RequestStatus},
     jobs::{JobStatus, TRAINING_CHALLENGE_BLOCKS, TrainingRecord},
     models::{
         ModelLine, ModelMetrics, ModelRecord, ModelStatus, ModelTerms, PENDING_BLOCKS, REGISTRATIONS_KEPT,
         inference_record, inference_slot, model_count, model_slot, model_versions, models, registration_count,
         registrations,
     },
+    reputation::{BURNED_PART, WEI_PER_POINT},
     versions::{ModelPermission, VERSIONS_KEPT},
 };
 

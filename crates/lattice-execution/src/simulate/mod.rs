@@ -192,7 +192,7 @@ fn machine<'a>(env: &SimulationContext<'a>, state: &State, prepared: &Prepared) 
     }
     let overlay = Overlay::new(state.clone(), env.block_hashes);
     let mut host = AiHost::new(env.inference);
-    host.set_lane_price(prepared.lane_price);
+    host.set_lane(prepared.lane_price, env.spec.ai_gas_limit);
     let mut machine = evm::evm(env.spec, block, overlay, host);
     let cfg = &mut machine.ctx.cfg;
     cfg.disable_nonce_check = true;

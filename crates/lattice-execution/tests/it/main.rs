@@ -13,6 +13,7 @@ mod lab;
 mod lane;
 mod money;
 mod operations;
+mod reputation;
 mod requests;
 mod simulation;
 mod skips;

@@ -233,7 +233,7 @@ fn a_bonded_answer_that_nobody_challenges_is_paid() {
     let before = lab.balance(system::INFERENCE);
     inference(&mut lab, 3, 0, &SettleRequest { request_id: id }).unwrap();
     assert_eq!(before - lab.balance(system::INFERENCE), U256::from(1_500), "fee and bond");
-    assert_eq!(account(&lab, 2).reputation, 1);
+    assert_eq!(account(&lab, 2).reputation, 0, "300 wei burn less than a gwei");
     assert_eq!(BondedRecord::read(&lab.state, &id).unwrap().status, RequestStatus::Final);
     refused(inference(&mut lab, 3, 0, &right_input), "is Final");
     refused(inference(&mut lab, 3, 0, &SettleRequest { request_id: id }), "is Final");
@@ -250,9 +250,13 @@ fn a_wrong_answer_is_slashed_by_a_replay() {
     let challenge = ChallengeAnswer { request_id: id, input: INPUT.to_vec().into() };
     let requester = lab.balance(address(1));
     inference(&mut lab, 3, 0, &challenge).unwrap();
-    assert_eq!(lab.balance(address(1)) - requester, U256::from(300 + 501), "fee and the larger half of the bond");
+    assert_eq!(
+        lab.balance(address(1)) - requester,
+        U256::from(300 + 501 - 50),
+        "fee, half of the bond less a twentieth"
+    );
     assert_eq!(lab.balance(system::INFERENCE), U256::ZERO);
-    assert_eq!((account(&lab, 2).reputation, account(&lab, 3).reputation), (-10, 1));
+    assert_eq!((account(&lab, 2).reputation, account(&lab, 3).reputation), (-1, 0));
     let record = BondedRecord::read(&lab.state, &id).unwrap();
     assert_eq!(record.status, RequestStatus::Slashed);
     let metrics = ModelRecord::read(&lab.state, &model_id).unwrap().metrics;
@@ -365,8 +369,8 @@ fn a_training_job_from_order_to_payment() {
     lab.skip_to(lab.header.number + TRAINING_CHALLENGE_BLOCKS + 1);
     let before = lab.balance(address(2));
     training(&mut lab, 3, 0, &TrainingPayload::Claim(id)).unwrap();
-    assert_eq!(lab.balance(address(2)) - before, U256::from(5_000));
-    assert_eq!(account(&lab, 2).reputation, 5);
+    assert_eq!(lab.balance(address(2)) - before, U256::from(4_750), "a twentieth is burned");
+    assert_eq!(account(&lab, 2).reputation, 0);
     refused(training(&mut lab, 3, 0, &TrainingPayload::Claim(id)), "is not waiting");
 
     // The second job is cancelled while it is open: no reputation moves.
@@ -388,7 +392,7 @@ fn an_abandoned_job_is_refunded_after_its_deadline() {
     lab.skip_to(lab.header.number + 501);
     refused(training(&mut lab, 2, 0, &checkpoint(id, 10)), "the deadline of training job");
     training(&mut lab, 1, 0, &TrainingPayload::Cancel(id)).unwrap();
-    assert_eq!(account(&lab, 2).reputation, -5);
+    assert_eq!(account(&lab, 2).reputation, -1);
     assert_eq!(lab.balance(system::TRAINING), U256::ZERO);
     let wrong = TrainingJob { base_version: 2, ..job(model_id, Address::ZERO) };
     refused(training(&mut lab, 1, 9, &TrainingPayload::Create(wrong)), "is not an active version 2");

@@ -5,11 +5,13 @@ use crate::ai::{
     abi,
     call::{AiCall, Halt},
     engine, gas,
+    lane::LanePrice,
     records::{
-        accounts::AccountRecord,
-        bonded::{self, ANSWER_CHALLENGE_BLOCKS, CHALLENGE_GAS_MAX, RequestHead, RequestStatus},
+        bonded::{
+            self, ANSWER_CHALLENGE_BLOCKS, CHALLENGE_INPUT_BYTES_MAX, CHALLENGE_WORK_MAX, RequestHead, RequestStatus,
+        },
         models::{Head, ModelTerms},
-        slot,
+        reputation, slot,
     },
 };
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
@@ -27,10 +29,6 @@ const SLASHED: &[u8] = b"AnswerSlashed(bytes32,address,address)";
 const FINALISED: &[u8] = b"AnswerFinalised(bytes32,address,bytes32)";
 const EXPIRED: &[u8] = b"RequestExpired(bytes32,address)";
 
-/// Reputation: an answer that stood, one that a replay proved wrong, and the challenge that did.
-const REPUTATION_FINAL: i64 = 1;
-const REPUTATION_SLASHED: i64 = -10;
-const REPUTATION_CHALLENGE: i64 = 1;
 /// Open requests that one version may have.
 const OPEN_REQUESTS_MAX: u64 = u16::MAX as u64;
 
@@ -47,12 +45,7 @@ pub(super) fn request(call: &mut AiCall<'_, '_>, payload: &InferencePayload) -> 
     let model_id = payload.model_id;
     let model = engine::active_model(call, &model_id)?;
     engine::check_input(&model_id, &model, &payload.input)?;
-    let needed = gas::load(model.artifact_bytes).saturating_add(gas::model_run_gas(&model));
-    if needed > CHALLENGE_GAS_MAX {
-        return Err(Halt::Revert(format!(
-            "a challenge would take {needed} AI gas, more than {CHALLENGE_GAS_MAX}: nobody could challenge an answer of model {model_id}"
-        )));
-    }
+    require_challengeable(call, &model_id, &model)?;
     let Some(terms) = payload.terms else { return Err(Halt::Revert("a bonded request needs terms".into())) };
     let mut head = Head::read(call, &model_id)?;
     if head.open_requests >= OPEN_REQUESTS_MAX {
@@ -86,6 +79,25 @@ pub(super) fn request(call: &mut AiCall<'_, '_>, payload: &InferencePayload) -> 
     let topics = vec![keccak256(REQUESTED), id, model_id, caller.into_word()];
     call.log(system::INFERENCE, topics, abi::encode_bytes(&[&payload.input]));
     Ok(Bytes::copy_from_slice(id.as_slice()))
+}
+
+/// Refuses a model whose answers nobody could challenge: the replay has to fit the AI gas of one transaction, and the input
+/// its bytes. Neither depends on the lane's price, which a challenge does not pay, so what is accepted here stays
+/// challengeable.
+fn require_challengeable(call: &AiCall<'_, '_>, model_id: &B256, model: &ModelTerms) -> Result<(), Halt> {
+    let (needed, work_max) = (engine::challenge_work(model), CHALLENGE_WORK_MAX.min(call.ctx.chain.ai_gas_limit_max()));
+    if needed > work_max {
+        return Err(Halt::Revert(format!(
+            "a challenge would take {needed} AI gas, more than {work_max}: nobody could challenge an answer of model {model_id}"
+        )));
+    }
+    let bytes = model.input_bytes;
+    if bytes > CHALLENGE_INPUT_BYTES_MAX {
+        return Err(Halt::Revert(format!(
+            "a challenge would carry {bytes} bytes of input, more than {CHALLENGE_INPUT_BYTES_MAX}: nobody could challenge an answer of model {model_id}"
+        )));
+    }
+    Ok(())
 }
 
 /// The request, which has to be in that state.
@@ -145,8 +157,9 @@ pub(super) fn answer(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, H
     Ok(Bytes::new())
 }
 
-/// Replays an answered request. A wrong answer loses its bond: half to the challenger, the rest with the fee to the
-/// requester. A right one reverts the challenge, whose gas is spent.
+/// Replays an answered request, at the price 1 of AI work. A wrong answer loses its bond: half to the challenger, a
+/// twentieth burned, the rest with the fee to the requester; and its provider loses its stake on the line. A right one
+/// reverts the challenge, whose gas is spent.
 pub(super) fn challenge(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, Halt> {
     require_plain_call(call, "ChallengeAnswer")?;
     refuse_value(call)?;
@@ -159,14 +172,14 @@ pub(super) fn challenge(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes
     call.charge(
         gas::operation(2, 3, 4, 0) + 2 * gas::PAY_OUT + gas::hash(terms.input_bytes.saturating_add(terms.output_bytes)),
     )?;
-    call.charge(gas::reads(6))?;
+    call.charge(gas::operation(0, 3, 3, 32) + 2 * gas::BURN + gas::reads(6))?;
     let input_hash: B256 = field(call, &id, bonded::INPUT_HASH)?.into();
     if keccak256(&input) != input_hash {
         return Err(Halt::Revert(format!("the input is not the one of request {id}: take it from the request's log")));
     }
     let output_hash: B256 = field(call, &id, bonded::OUTPUT_HASH)?.into();
     // An input that the model refuses has no right answer at all.
-    let right = match engine::replay(call, &model_id, &terms, &input) {
+    let right = match engine::replay(call, &model_id, &terms, &input, LanePrice::ONE) {
         Ok(output) => keccak256(&output) == output_hash,
         Err(Halt::Revert(_)) => false,
         Err(stop) => return Err(stop),
@@ -184,13 +197,10 @@ pub(super) fn challenge(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes
     record.disputes += 1;
     record.write(call, &model_id)?;
     let challenger = call.caller;
-    AccountRecord::move_reputation(call, &provider, REPUTATION_SLASHED)?;
-    AccountRecord::move_reputation(call, &challenger, REPUTATION_CHALLENGE)?;
-    let reward = bond / 2;
-    call.pay_out(system::INFERENCE, challenger, U256::from(reward))?;
-    let back = head.fee.checked_add(bond - reward);
-    let back = back.ok_or_else(|| Halt::Revert("more than 2^128 wei".into()))?;
-    call.pay_out(system::INFERENCE, requester, U256::from(back))?;
+    reputation::lose_for_wrong_work(call, &provider, bond)?;
+    reputation::slash_stake(call, &terms.line, &provider)?;
+    let rest = reputation::reward_challenge(call, system::INFERENCE, challenger, bond)?;
+    call.pay_out(system::INFERENCE, requester, U256::from(head.fee) + U256::from(rest))?;
     let topics = vec![keccak256(SLASHED), id, provider.into_word(), challenger.into_word()];
     call.log(system::INFERENCE, topics, Vec::new());
     Ok(Bytes::new())
@@ -210,7 +220,7 @@ pub(super) fn settle(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, H
     if call.block_number() <= over {
         return Err(Halt::Revert(format!("request {id} can be settled after block {over}")));
     }
-    call.charge(gas::operation(1, 2, 4, 0) + gas::PAY_OUT)?;
+    call.charge(gas::operation(1, 2, 4, 0) + gas::PAY_OUT + gas::BURN)?;
     let model_id: B256 = field(call, &id, bonded::MODEL)?.into();
     let mut record = Head::read(call, &model_id)?;
     record.open_requests = record.open_requests.saturating_sub(1);
@@ -222,9 +232,7 @@ pub(super) fn settle(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, H
         record.write(call, &model_id)?;
         let provider = Address::from_word(field(call, &id, bonded::PROVIDER)?.into());
         let (_, bond) = bonded::bonds(field(call, &id, bonded::BOND)?);
-        AccountRecord::move_reputation(call, &provider, REPUTATION_FINAL)?;
-        let due = head.fee.checked_add(bond).ok_or_else(|| Halt::Revert("more than 2^128 wei".into()))?;
-        call.pay_out(system::INFERENCE, provider, U256::from(due))?;
+        reputation::pay_work(call, system::INFERENCE, provider, head.fee, bond)?;
         let output_hash = field(call, &id, bonded::OUTPUT_HASH)?.into();
         let topics = vec![keccak256(FINALISED), id, provider.into_word(), output_hash];
         call.log(system::INFERENCE, topics, Vec::new());

@@ -25,7 +25,8 @@ pub(super) fn load(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
         return Err(Halt::Revert(format!("{} bytes follow the 32-byte model id", rest.len())));
     }
     let model = engine::active_model(call, &model_id)?;
-    engine::load(call, &model_id, &model)?;
+    let price = call.ctx.chain.lane_price();
+    engine::load(call, &model_id, &model, price)?;
     let words = [abi::word(gas::model_run_gas(&model)), abi::word(model.input_bytes), abi::word(model.output_bytes)];
     Ok([model_id.as_slice(), words.as_flattened()].concat().into())
 }

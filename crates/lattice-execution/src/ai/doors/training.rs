@@ -7,10 +7,9 @@ use crate::ai::{
     call::{AiCall, Halt},
     gas,
     records::{
-        accounts::AccountRecord,
         jobs::{self, JobHead, JobPlan, JobStatus, JobTrainer, TRAINING_CHALLENGE_BLOCKS},
         models::{ModelStatus, ModelTerms, is_dag_pb},
-        slot,
+        reputation, slot,
         versions::chain_hash,
     },
 };
@@ -27,10 +26,6 @@ pub(super) const JOB_CHECKPOINTED: &[u8] = b"TrainingCheckpointed(bytes32,uint25
 pub(super) const JOB_COMPLETED: &[u8] = b"TrainingCompleted(bytes32,address,bytes32,bytes)";
 const JOB_CANCELLED: &[u8] = b"TrainingJobCancelled(bytes32,address)";
 const JOB_PAID: &[u8] = b"TrainingJobPaid(bytes32,address)";
-
-/// Reputation that a paid job gives its trainer, and that an abandoned one takes.
-const REPUTATION_PAID: i64 = 5;
-const REPUTATION_ABANDONED: i64 = -5;
 
 /// A job as an operation sees it.
 struct Job {
@@ -240,7 +235,7 @@ fn cancel(call: &mut AiCall<'_, '_>, id: B256) -> Result<Bytes, Halt> {
     job.head.status = Some(JobStatus::Cancelled);
     job.write(call)?;
     if abandoned {
-        AccountRecord::move_reputation(call, &job.trainer.trainer, REPUTATION_ABANDONED)?;
+        reputation::lose_for_abandoned_work(call, &job.trainer.trainer, job.head.reward)?;
     }
     call.pay_out(system::TRAINING, requester, U256::from(job.head.reward))?;
     log(call, vec![keccak256(JOB_CANCELLED), id, requester.into_word()], &[]);
@@ -259,12 +254,11 @@ fn claim(call: &mut AiCall<'_, '_>, id: B256) -> Result<Bytes, Halt> {
             "the challenge window of training job {id} ends with block {payable}: claim after it"
         )));
     }
-    call.charge(gas::operation(1, 2, 3, 0) + gas::PAY_OUT)?;
+    call.charge(gas::operation(1, 2, 3, 0) + gas::PAY_OUT + gas::BURN)?;
     let trainer = job.trainer.trainer;
     job.head.status = Some(JobStatus::Paid);
     job.write(call)?;
-    AccountRecord::move_reputation(call, &trainer, REPUTATION_PAID)?;
-    call.pay_out(system::TRAINING, trainer, U256::from(job.head.reward))?;
+    reputation::pay_work(call, system::TRAINING, trainer, job.head.reward, 0)?;
     log(call, vec![keccak256(JOB_PAID), id, trainer.into_word()], &[]);
     Ok(Bytes::new())
 }

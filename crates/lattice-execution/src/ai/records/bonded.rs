@@ -7,8 +7,11 @@ use lattice_types::system;
 
 /// EVM blocks in which an answer can be challenged.
 pub const ANSWER_CHALLENGE_BLOCKS: u64 = 240;
-/// AI gas units that the replay of a challenge may take; a request whose model needs more is refused.
-pub const CHALLENGE_GAS_MAX: u64 = 12_000_000;
+/// AI work that the replay of a challenge may take, loading included; a request whose model needs more is refused. Its price
+/// is always 1, so this is its AI gas too.
+pub const CHALLENGE_WORK_MAX: u64 = 12_000_000;
+/// The longest input of a bonded request: a challenge has to carry it in one transaction of at most 128 KiB.
+pub const CHALLENGE_INPUT_BYTES_MAX: u64 = 120 * 1_024;
 
 /// Fields of a request.
 pub(crate) const HEAD: u8 = 0x40;

@@ -1,9 +1,9 @@
-//! One table, every door: each AI operation goes through the AI transaction of its class, a plain transaction, a call from
-//! ordinary code, a call from a container and, where there is one, the container's instruction. Output, logs, AI gas,
-//! the operation's own gas, AI state and balances must be the same.
+//! One table, every door: each AI operation goes through the AI transaction of its class, a plain transaction, a call
+//! from ordinary code, a call from a container and, where there is one, the container's instruction. Output, logs, AI
+//! gas, the operation's own gas, AI state and balances must be the same.
 //!
-//! A contract would be another caller than the account that signs, so the account gets the code by delegation (EIP-7702):
-//! behind every door the caller is the same.
+//! A contract would be another caller than the account that signs, so the account gets the code by delegation
+//! (EIP-7702): behind every door the caller is the same.
 
 mod cases;
 
