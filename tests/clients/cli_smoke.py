@@ -21,6 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 from checks import LATTICE, Checks, DevNode, expect, json_of, rpc, run
 
 FIRST = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"  # dev account 0, which signs unless a key is given
+SECOND = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+SECOND_KEY = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"  # of dev account 1
 RECEIVER = "0x00000000000000000000000000000000c0ffee01"
 TOLERANCE = 1e-5
 DEMO_SECONDS_MAX = 60
@@ -209,6 +211,68 @@ def on_chain(checks, url, folder, small, features, expected):
     checks.check("an unknown command is refused", lambda: refused([LATTICE, "fly"]))
 
 
+def records(checks, url, folder, features):
+    """What owners, providers and trainers do with their records."""
+    node = ["--rpc-url", url]
+    lattice = lambda *arguments: json_of([LATTICE, *arguments, "--json", *node])
+    by_second = lambda *arguments: lattice(*arguments, "--key", SECOND_KEY)
+    wide = folder / "seven.onnx"
+    dense_model(wide, columns=7)
+    first = lattice("model", "list")["models"][0]["modelId"]
+
+    def updated():
+        (folder / "delta.bin").write_bytes(b"from four columns to seven")
+        answer = lattice("model", "update", first, wide, "--delta", folder / "delta.bin")
+        versions = lattice("model", "versions", first)["versions"]
+        expect([version["modelId"] for version in versions] == [first, answer["model_id"]], f"{versions}")
+        expect(versions[1]["delta"]["baseVersion"] == "0x1", f"{versions[1]}")
+        agrees(lattice("run", answer["model_id"], "--input", folder / "x.npy"), oracle(wide, features))
+        return answer["model_id"]
+
+    second = checks.check("model update adds a version that runs", updated) or first
+
+    def owned():
+        lattice("model", "permissions", first, "--allow-list")
+        refused([LATTICE, "run", first, "--input", folder / "x.npy", "--key", SECOND_KEY, *node], "allow list")
+        lattice("model", "price", first, "3wei")
+        by_second("account", "deposit", "3wei")
+        by_second("run", first, "--input", folder / "x.npy")
+        expect(lattice("account", SECOND)["credits"] == "0x0", "the price was not paid")
+        lattice("model", "transfer", first, SECOND)
+        by_second("model", "accept", first)
+        expect(lattice("model", "show", first)["owner"] == SECOND.lower(), "the owner did not change")
+
+    checks.check("a model has permissions, a price and an owner", owned)
+
+    def bonded():
+        by_second("model", "price", first, "0")
+        asked = lattice("run", second, "--input", folder / "x.npy", "--grade", "bonded", "--fee", "5wei", "--bond", "4wei")
+        by_second("infer", "answer", asked["request_id"])
+        agrees(lattice("infer", "show", asked["request_id"]), oracle(wide, features))
+        refused([LATTICE, "infer", "challenge", asked["request_id"], *node], "is right")
+
+    checks.check("a bonded request is answered, and no challenge shakes it", bonded)
+
+    def trained():
+        (folder / "state.bin").write_bytes(b"state")
+        (folder / "job.json").write_text("{}")
+        job = lattice("train", "order", first, "--job", folder / "job.json", "--dataset-root", "0x" + "11" * 32,
+                      "--steps", "4", "--reward", "9wei")["job_id"]
+        by_second("train", "accept", job)
+        by_second("train", "checkpoint", job, folder / "state.bin", "--step", "4")
+        by_second("train", "complete", job, folder / "state.bin")
+        expect(lattice("train", "show", job)["status"] == "completed", "it is not")
+
+    checks.check("a training job is ordered, trained and completed", trained)
+
+    def adapted():
+        adapter = lattice("lora", "register", first, folder / "delta.bin", "--rank", "2")["adapter_id"]
+        both = lattice("lora", "compose", f"{adapter}=0.5")["adapter_id"]
+        expect(lattice("lora", "show", both)["parts"] == [{"adapterId": adapter, "weight": 32768}], "other parts")
+
+    checks.check("adapters are registered and composed", adapted)
+
+
 def starts_and_ends(checks, folder):
     """A port in use, a data directory in use, no node at all, and a clean end."""
     with DevNode(folder / "first") as node:
@@ -243,6 +307,7 @@ def main():
         starts_and_ends(checks, folder)
         with DevNode(folder / "chain") as node:
             on_chain(checks, node.url, folder, *model)
+            records(checks, node.url, folder, model[1])
         demo(checks)
     checks.finish()
 

@@ -1,6 +1,8 @@
 //! The `lattice` binary: a node for development, and the commands that speak to one.
 
 mod amount;
+mod artifacts;
+mod bonded;
 mod cli;
 mod client;
 mod failure;

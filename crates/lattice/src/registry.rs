@@ -1,27 +1,33 @@
 //! Models on a node: what is registered, how one gets there, and running it by a transaction.
 
 use crate::{
-    client::{Client, decode, quantity},
+    artifacts::Artifact,
+    client::{Client, quantity},
     failure::Failure,
     tensors::{NamedTensor, Slot, concat_bytes, split_bytes},
-    wallet::{Receipt, Wallet, poll},
+    wallet::{AiTerms, LogEntry, Receipt, Wallet, poll},
 };
-use alloy_primitives::{B256, U256, hex, keccak256};
+use alloy_primitives::{Address, B256, U256, keccak256};
 use lattice_execution::ai::{LOAD_GAS_PER_KIB, RUN_GAS_PER_BYTE};
 use lattice_inference::{Graph, Tensor};
-use lattice_storage::artifact::Manifest;
 use lattice_types::{
     Cid,
-    limits::{ARTIFACT_BYTES_MAX, CHUNK_BYTES_MAX, MODEL_NAME_BYTES_MAX},
+    limits::MODEL_NAME_BYTES_MAX,
     system,
-    tx::{Inference, InferencePayload, ModelDeploy, ModelDeployPayload},
+    tx::{
+        Inference, InferencePayload, ModelCommitments, ModelDelta, ModelDeploy, ModelDeployPayload, ModelUpdate,
+        ModelUpdatePayload, RequestTerms,
+    },
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 /// Signature of the log that an inference leaves; its data is the output.
 const INFERENCE_COMPLETED: &[u8] = b"InferenceCompleted(bytes32,address,bytes32,bytes)";
+/// Signatures of the logs of requests; the first topic is the request's id.
+pub const INFERENCE_REQUESTED: &[u8] = b"InferenceRequested(bytes32,bytes32,address,bytes)";
+const PROOF_REQUESTED: &[u8] = b"ProofRequested(bytes32,bytes32,address,bytes32,uint256,uint256)";
 /// A model that is not active by then is reported as late.
 const ACTIVE_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -32,17 +38,16 @@ pub struct Package {
     pub model_id: B256,
     /// CID of the artifact's manifest.
     pub cid: Cid,
-    artifact: Vec<u8>,
-    manifest: Manifest,
+    artifact: Artifact,
     deploy: ModelDeployPayload,
 }
 
-/// What `model push` answers.
+/// What `model push` and `model update` answer.
 #[derive(Debug, Clone, Serialize)]
 pub struct Pushed {
     /// The model id.
     pub model_id: B256,
-    /// The ModelDeploy transaction; none when the model was registered before.
+    /// The registering transaction; none when the model was registered before.
     pub tx_hash: Option<B256>,
     /// The artifact's CID.
     pub cid: String,
@@ -56,38 +61,66 @@ impl Package {
     /// # Errors
     /// When the artifact is larger than the chain allows.
     pub fn new(graph: &Graph, name: &str) -> Result<Self, Failure> {
-        let artifact = graph.encode();
-        if artifact.len() as u64 > ARTIFACT_BYTES_MAX {
-            let bytes = artifact.len();
-            return Err(Failure::new(format!(
-                "the model has {bytes} bytes, at most {ARTIFACT_BYTES_MAX} can be registered"
-            )));
-        }
-        let manifest = Manifest::of(&artifact);
-        let (model_id, cid) = (keccak256(&artifact), manifest.cid());
+        let artifact = Artifact::new(graph.encode(), "the model")?;
+        let (model_id, cid) = (keccak256(artifact.bytes()), artifact.cid());
         let deploy = ModelDeployPayload {
             model_id,
             artifact: cid,
-            artifact_bytes: artifact.len() as u64,
+            artifact_bytes: artifact.bytes().len() as u64,
             gas: graph.cost().gas(),
             input_bytes: graph.input_bytes() as u64,
             output_bytes: graph.output_bytes() as u64,
             name: cut_name(name),
             commitments: None,
         };
-        Ok(Self { model_id, cid, artifact, manifest, deploy })
+        Ok(Self { model_id, cid, artifact, deploy })
+    }
+
+    /// The same with what its registration commits to beyond the artifact.
+    #[must_use]
+    pub fn with_commitments(mut self, commitments: Option<ModelCommitments>) -> Self {
+        self.deploy.commitments = commitments;
+        self
     }
 
     /// Bytes of the artifact.
     pub fn size_bytes(&self) -> usize {
-        self.artifact.len()
+        self.artifact.bytes().len()
     }
 
     /// Uploads what the node lacks, registers the model unless it is there, and waits until it is active.
     pub fn push(&self, client: &Client, wallet: &Wallet<'_>, progress: &dyn Fn(&str)) -> Result<Pushed, Failure> {
+        self.register(client, progress, || {
+            wallet.confirm(wallet.send_ai::<ModelDeploy>(&self.deploy, &AiTerms::default())?)
+        })
+    }
+
+    /// As [`Package::push`], but as the next version of a line.
+    pub fn push_update(
+        &self,
+        client: &Client,
+        wallet: &Wallet<'_>,
+        progress: &dyn Fn(&str),
+        place: &UpdatePlace,
+    ) -> Result<Pushed, Failure> {
+        let update = ModelUpdatePayload {
+            model_id: place.line,
+            parent_version: place.parent_version,
+            version: self.deploy.clone(),
+            delta: place.delta,
+        };
+        self.register(client, progress, || wallet.confirm(wallet.send_ai::<ModelUpdate>(&update, &AiTerms::default())?))
+    }
+
+    fn register(
+        &self,
+        client: &Client,
+        progress: &dyn Fn(&str),
+        send: impl FnOnce() -> Result<Receipt, Failure>,
+    ) -> Result<Pushed, Failure> {
         let known = model(client, &self.model_id)?;
         let status = known.as_ref().and_then(|model| model["status"].as_str()).map(str::to_owned);
-        self.upload(client, progress)?;
+        self.artifact.upload(client, progress)?;
         let tx_hash = match status.as_deref() {
             Some("active") => {
                 progress("the model is registered and active already");
@@ -95,8 +128,8 @@ impl Package {
             }
             Some(_) => None,
             None => {
-                let hash = wallet.send_ai::<ModelDeploy>(&self.deploy, 0, None)?;
-                let receipt = wallet.confirm(hash)?;
+                let receipt = send()?;
+                let hash = receipt.transaction_hash;
                 progress(&format!("registered in block {} by {hash}", receipt.block_number()));
                 Some(hash)
             }
@@ -107,27 +140,6 @@ impl Package {
 
     fn pushed(&self, tx_hash: Option<B256>, status: &str) -> Pushed {
         Pushed { model_id: self.model_id, tx_hash, cid: self.cid.to_string(), status: status.into() }
-    }
-
-    fn upload(&self, client: &Client, progress: &dyn Fn(&str)) -> Result<(), Failure> {
-        let mut missing = missing(client, &self.cid)?;
-        if missing.is_empty() {
-            return Ok(());
-        }
-        if missing.contains(&self.cid) {
-            put(client, "lattice_putManifest", &self.manifest.encode(), &self.cid)?;
-            missing = self::missing(client, &self.cid)?;
-        }
-        let total = missing.len();
-        let mut sent = 0;
-        for (chunk, cid) in self.artifact.chunks(CHUNK_BYTES_MAX).zip(self.manifest.chunks()) {
-            if missing.remove(cid) {
-                put(client, "lattice_putChunk", chunk, cid)?;
-                sent += 1;
-                progress(&format!("uploaded chunk {sent} of {total}"));
-            }
-        }
-        Ok(())
     }
 
     fn wait_until_active(&self, client: &Client) -> Result<(), Failure> {
@@ -145,20 +157,15 @@ impl Package {
     }
 }
 
-fn missing(client: &Client, cid: &Cid) -> Result<BTreeSet<Cid>, Failure> {
-    let method = "lattice_missingChunks";
-    let texts: Vec<String> = decode(method, client.call(method, json!([cid.to_string()]))?)?;
-    let parse = |text: &String| Cid::parse(text).map_err(|error| Failure::new(format!("{method} answered {error}")));
-    texts.iter().map(parse).collect()
-}
-
-/// Stores a block at the node, which must name it as we do.
-fn put(client: &Client, method: &str, bytes: &[u8], expected: &Cid) -> Result<(), Failure> {
-    let answer = client.call(method, json!([hex::encode_prefixed(bytes)]))?;
-    match answer.as_str() {
-        Some(cid) if cid == expected.to_string() => Ok(()),
-        _ => Err(Failure::new(format!("{method} stored {answer}, expected {expected}"))),
-    }
+/// Where a new version goes.
+#[derive(Debug, Clone)]
+pub struct UpdatePlace {
+    /// The line: the id of its first version.
+    pub line: B256,
+    /// The version that the new one follows.
+    pub parent_version: u64,
+    /// How nodes that hold an older version can make this one.
+    pub delta: Option<ModelDelta>,
 }
 
 /// A name of at most the allowed bytes, cut at a character.
@@ -248,31 +255,81 @@ impl Callable {
 
     /// Runs the model by an Inference transaction and reads the output from its receipt's log.
     pub fn infer(&self, wallet: &Wallet<'_>, tensors: &[Tensor], gas: Option<u64>) -> Result<RunReport, Failure> {
-        let payload = InferencePayload {
-            model_id: self.id,
-            grade: InferencePayload::REPLAY,
-            input: concat_bytes(tensors).into(),
-            terms: None,
-        };
-        let hash = wallet.send_ai::<Inference>(&payload, self.ai_gas, gas)?;
+        let payload = self.payload(tensors, InferencePayload::REPLAY, None);
+        let terms = AiTerms { ai_gas: self.ai_gas, gas, ..AiTerms::default() };
+        let hash = wallet.send_ai::<Inference>(&payload, &terms)?;
         let receipt = wallet.confirm(hash)?;
         let output = output_of(&receipt)?;
         let outputs = split_bytes(&output, &self.outputs)?;
         Ok(RunReport { outputs, tx_hash: Some(hash), gas_used: receipt.gas_used(), grade: "replay" })
     }
+
+    /// Asks for a run that is answered later: by a bonded provider when there are terms, else by a proof. Nothing runs now.
+    pub fn request(
+        &self,
+        wallet: &Wallet<'_>,
+        tensors: &[Tensor],
+        bonded: Option<RequestTerms>,
+        terms: &AiTerms,
+    ) -> Result<Requested, Failure> {
+        let (grade, name, event) = match bonded {
+            Some(_) => (InferencePayload::BONDED, "bonded", INFERENCE_REQUESTED),
+            None => (InferencePayload::PROOF, "proof", PROOF_REQUESTED),
+        };
+        let payload = self.payload(tensors, grade, bonded);
+        let receipt = wallet.confirm(wallet.send_ai::<Inference>(&payload, terms)?)?;
+        let request_id = logged_id(&receipt, system::INFERENCE, event)?;
+        Ok(Requested {
+            request_id,
+            model_id: self.id,
+            input_hash: keccak256(&payload.input),
+            tx_hash: receipt.transaction_hash,
+            gas_used: receipt.gas_used(),
+            grade: name,
+        })
+    }
+
+    fn payload(&self, tensors: &[Tensor], grade: u8, terms: Option<RequestTerms>) -> InferencePayload {
+        InferencePayload { model_id: self.id, grade, input: concat_bytes(tensors).into(), terms }
+    }
+}
+
+/// A request for a run that is answered later.
+#[derive(Debug, Serialize)]
+pub struct Requested {
+    /// The request's id.
+    pub request_id: B256,
+    /// The model.
+    pub model_id: B256,
+    /// keccak of the input tensors.
+    pub input_hash: B256,
+    /// The transaction that asked.
+    pub tx_hash: B256,
+    /// Its gas.
+    pub gas_used: u64,
+    /// `bonded` or `proof`.
+    pub grade: &'static str,
+}
+
+/// The log of an event that a system account wrote, in a receipt.
+pub fn logged<'a>(receipt: &'a Receipt, account: Address, event: &[u8]) -> Result<&'a LogEntry, Failure> {
+    let signature = keccak256(event);
+    let found = receipt.logs.iter().find(|log| log.address == account && log.topics.first() == Some(&signature));
+    found.ok_or_else(|| {
+        let name = String::from_utf8_lossy(event.split(|c| *c == b'(').next().unwrap_or_default()).into_owned();
+        Failure::new(format!("transaction {} left no {name} log", receipt.transaction_hash))
+    })
+}
+
+/// The id that an event names in its first topic.
+pub fn logged_id(receipt: &Receipt, account: Address, event: &[u8]) -> Result<B256, Failure> {
+    let topics = &logged(receipt, account, event)?.topics;
+    topics.get(1).copied().ok_or_else(|| Failure::new("the log names no id"))
 }
 
 /// The output bytes in the InferenceCompleted log.
 pub fn output_of(receipt: &Receipt) -> Result<Vec<u8>, Failure> {
-    let completed = keccak256(INFERENCE_COMPLETED);
-    let log = receipt
-        .logs
-        .iter()
-        .find(|log| log.address == system::INFERENCE && log.topics.first() == Some(&completed))
-        .ok_or_else(|| {
-            Failure::new(format!("transaction {} left no InferenceCompleted log", receipt.transaction_hash))
-        })?;
-    let output = abi_bytes(&log.data).map(<[u8]>::to_vec);
+    let output = abi_bytes(&logged(receipt, system::INFERENCE, INFERENCE_COMPLETED)?.data).map(<[u8]>::to_vec);
     output.ok_or_else(|| Failure::new("the InferenceCompleted log is malformed"))
 }
 

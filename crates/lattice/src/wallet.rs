@@ -5,10 +5,10 @@ use crate::{
     failure::Failure,
 };
 use alloy_consensus::TxEip1559;
-use alloy_eips::eip2718::Encodable2718;
+use alloy_eips::{eip2718::Encodable2718, eip2930::AccessList};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};
 use lattice_types::{
-    TxEnvelope,
+    TxEnvelope, ai_gas,
     spec::{DEV_ACCOUNTS, DEV_CHAIN_ID},
     tx::{AiKind, TxAi, TxSigner},
 };
@@ -68,6 +68,17 @@ pub struct Call {
     pub value: U256,
     /// Call data or init code.
     pub data: Bytes,
+    /// Gas limit; estimated when absent.
+    pub gas: Option<u64>,
+}
+
+/// What an AI transaction has beside its payload.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AiTerms {
+    /// The bound on AI gas.
+    pub ai_gas: u64,
+    /// Wei sent along: a fee, a reward.
+    pub value: U256,
     /// Gas limit; estimated when absent.
     pub gas: Option<u64>,
 }
@@ -148,12 +159,20 @@ impl<'a> Wallet<'a> {
         self.signer.address()
     }
 
-    /// Signs a type-2 transaction and hands it to the node.
+    /// Signs a type-2 transaction and hands it to the node. One that runs models declares their AI gas in its access list.
     pub fn send(&self, call: &Call) -> Result<B256, Failure> {
         let (nonce, fees) = (self.nonce()?, self.fees()?);
+        let ai_gas = self.ai_gas_to_declare(call)?;
+        let access_list = AccessList(ai_gas.map(ai_gas::declaration).into_iter().collect());
         let gas_limit = match call.gas {
             Some(gas) => gas,
-            None => with_headroom(self.estimate(call_request(Some(self.address()), call))?, 0),
+            None => {
+                let mut request = call_request(Some(self.address()), call);
+                if ai_gas.is_some() {
+                    request["accessList"] = json!(access_list);
+                }
+                with_headroom(self.estimate(request)?, ai_gas.unwrap_or(0))
+            }
         };
         let tx = TxEip1559 {
             chain_id: self.chain_id,
@@ -163,23 +182,44 @@ impl<'a> Wallet<'a> {
             max_priority_fee_per_gas: fees.tip,
             to: call.to.map_or(TxKind::Create, TxKind::Call),
             value: call.value,
-            access_list: Default::default(),
+            access_list,
             input: call.data.clone(),
         };
         self.submit(self.signer.sign(tx).into())
     }
 
-    /// Signs an AI transaction whose AI gas is at most `ai_gas` and hands it to the node.
-    pub fn send_ai<K: AiKind>(&self, payload: &K::Payload, ai_gas: u64, gas: Option<u64>) -> Result<B256, Failure>
+    /// The AI gas that a call has to declare: what its model work takes, when that is more than an undeclared transaction
+    /// may use. Nodes of other kinds know no such thing, and what is wrong with a call its estimate tells.
+    fn ai_gas_to_declare(&self, call: &Call) -> Result<Option<u64>, Failure> {
+        if call.data.is_empty() {
+            return Ok(None);
+        }
+        let request = call_request(Some(self.address()), call);
+        let found = match self.client.call("eth_createAccessList", json!([request])) {
+            Ok(found) => found,
+            Err(ClientError::Refused { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let list: AccessList = decode("eth_createAccessList", found["accessList"].clone())?;
+        let Ok(Some(needed)) = ai_gas::declared_in(&list) else { return Ok(None) };
+        let lane = self.client.call("lattice_aiGas", json!([]))?;
+        Ok(quantity(&lane["undeclared"]).is_none_or(|free| needed > free).then_some(needed))
+    }
+
+    /// Signs an AI transaction and hands it to the node.
+    pub fn send_ai<K: AiKind>(&self, payload: &K::Payload, terms: &AiTerms) -> Result<B256, Failure>
     where
         TxEnvelope: From<alloy_consensus::Signed<TxAi<K>>>,
     {
+        // What is wrong with its form is told before anything is asked or sent.
+        K::check(payload).map_err(Failure::usage)?;
         let (nonce, fees) = (self.nonce()?, self.fees()?);
+        let AiTerms { ai_gas, value, gas } = *terms;
         let payload = TxAi::<K>::encode_payload(payload);
         let gas_limit = match gas {
             Some(gas) => gas,
             None => {
-                let call = Call { to: Some(K::ACCOUNT), data: payload.clone(), ..Call::default() };
+                let call = Call { to: Some(K::ACCOUNT), value, data: payload.clone(), gas };
                 let mut request = call_request(Some(self.address()), &call);
                 request["type"] = json!(format!("{:#x}", K::TX_TYPE));
                 with_headroom(self.estimate(request)?, ai_gas)
@@ -192,6 +232,7 @@ impl<'a> Wallet<'a> {
             max_fee_per_gas: fees.cap,
             gas_limit,
             ai_gas_limit: ai_gas.min(gas_limit),
+            value,
             payload,
             ..TxAi::default()
         };
@@ -302,8 +343,11 @@ pub fn poll<T>(timeout: Duration, mut ask: impl FnMut() -> Result<Option<T>, Fai
 fn failure_reason(client: &Client, receipt: &Receipt) -> Option<String> {
     let tx = client.call("eth_getTransactionByHash", json!([receipt.transaction_hash])).ok()?;
     let mut request = json!({ "from": tx["from"], "gas": tx["gas"], "value": tx["value"], "input": tx["input"] });
-    if !tx["to"].is_null() {
-        request["to"] = tx["to"].clone();
+    // The payload of an AI transaction means what its type says.
+    for field in ["to", "type", "aiGas", "accessList"] {
+        if !tx[field].is_null() {
+            request[field] = tx[field].clone();
+        }
     }
     let before = format!("{:#x}", receipt.block_number().saturating_sub(1));
     match client.call("eth_call", json!([request, before])) {

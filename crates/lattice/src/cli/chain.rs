@@ -139,7 +139,7 @@ pub fn status(args: StatusArgs, output: Output) -> Result<(), Failure> {
 }
 
 /// An answer as aligned lines: quantities also in decimals, long data cut, nested objects dotted.
-fn fields_text(value: &Value, what: &str) -> String {
+pub fn fields_text(value: &Value, what: &str) -> String {
     let mut rows = Vec::new();
     collect("", value, &mut rows);
     if rows.is_empty() {

@@ -1,5 +1,6 @@
 //! The command line. Data goes to stdout, progress to stderr; exit codes are 0, 1 (failed) and 2 (usage).
 
+mod account;
 mod asm;
 mod bench;
 mod chain;
@@ -8,9 +9,13 @@ mod dag_k;
 mod db;
 mod demo;
 mod dev;
+mod infer;
+mod lora;
 mod model;
 mod run;
 mod send;
+mod signing;
+mod train;
 
 use crate::{
     client::{Client, ClientError},
@@ -37,10 +42,16 @@ enum Command {
     Dev(dev::Args),
     /// Tell the whole story on a node of its own, in a few seconds
     Demo(demo::Args),
-    /// Register, list and inspect models
+    /// Register, list and inspect models; new versions, permissions, prices, owners
     Model(model::Args),
     /// Run a model by a transaction, or a file without a chain
     Run(run::Args),
+    /// Answer, challenge, settle and show inferences that are answered later
+    Infer(infer::Args),
+    /// Register, compose and show adapters of models
+    Lora(lora::Args),
+    /// Order a training, and take it through its life
+    Train(train::Args),
     /// Send a transaction
     Send(send::SendArgs),
     /// Call a contract without a transaction
@@ -49,6 +60,8 @@ enum Command {
     Asm(asm::Args),
     /// Show an account's balance
     Balance(chain::BalanceArgs),
+    /// Show an account; deposit compute credits, stake on models
+    Account(account::Args),
     /// Show a block
     Block(chain::BlockArgs),
     /// Show a transaction
@@ -101,10 +114,14 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, output),
         Command::Model(args) => model::run(args, output),
         Command::Run(args) => run::run(args, output),
+        Command::Infer(args) => infer::run(args, output),
+        Command::Lora(args) => lora::run(args, output),
+        Command::Train(args) => train::run(args, output),
         Command::Send(args) => send::send(args, output),
         Command::Call(args) => send::call(args, output),
         Command::Asm(args) => asm::run(&args, output),
         Command::Balance(args) => chain::balance(args, output),
+        Command::Account(args) => account::run(args, output),
         Command::Block(args) => chain::block(args, output),
         Command::Tx(args) => chain::tx(args, output),
         Command::Receipt(args) => chain::receipt(args, output),

@@ -1,15 +1,18 @@
 //! `lattice run`: a registered model by a transaction, or a file by the same executor without a chain.
 
-use super::{NodeArgs, Output, progress};
+use super::{NodeArgs, Output, progress, signing::wei};
 use crate::{
+    amount,
     failure::{Failure, read_file},
     import,
     registry::{Callable, RunReport},
     tensors::{self, NamedTensor, RawInput, Slot},
-    wallet::{KeyArgs, Wallet},
+    wallet::{AiTerms, KeyArgs, Wallet},
 };
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
+use clap::ValueEnum;
 use lattice_inference::{Model, RunLimits};
+use lattice_types::tx::RequestTerms;
 use std::{
     path::{Path, PathBuf},
     sync::mpsc,
@@ -32,6 +35,18 @@ pub struct Args {
     /// Gas limit of the transaction [default: estimated]
     #[arg(long, conflicts_with = "local")]
     gas: Option<u64>,
+    /// Whom the answer is trusted to
+    #[arg(long, value_enum, default_value_t = Grade::Replay, conflicts_with = "local")]
+    grade: Grade,
+    /// What the provider or the prover gets, with a grade that is answered later: 1.5 (LAT), 20gwei, 7wei
+    #[arg(long, value_name = "AMOUNT", default_value = "0", value_parser = amount::parse, conflicts_with = "local")]
+    fee: U256,
+    /// What a bonded answer has to put at stake
+    #[arg(long, value_name = "AMOUNT", default_value = "1", value_parser = amount::parse, conflicts_with = "local")]
+    bond: U256,
+    /// EVM blocks that a bonded answer may take
+    #[arg(long, value_name = "BLOCKS", default_value_t = 1_000, conflicts_with = "local")]
+    answer_blocks: u64,
     /// Memory that a local run may use for weights and activations, MiB
     #[arg(long, default_value_t = 4096, requires = "local", value_name = "MIB")]
     memory_mb: u64,
@@ -44,9 +59,26 @@ pub struct Args {
     node: NodeArgs,
 }
 
+/// How an inference is made sure of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Grade {
+    /// Every validator runs the model: the answer is in the receipt
+    Replay,
+    /// A provider answers later under a bond, which a challenge can slash: `lattice infer`
+    Bonded,
+    /// A proof answers later
+    Proof,
+}
+
 /// `lattice run`.
 pub fn run(args: Args, output: Output) -> Result<(), Failure> {
     let raw = tensors::read_all(&args.inputs)?;
+    if args.grade == Grade::Replay && !args.fee.is_zero() {
+        return Err(Failure::usage("--fee pays for an answer that comes later: add --grade bonded or --grade proof"));
+    }
+    if let (Some(id), false) = (args.model_id, args.grade == Grade::Replay) {
+        return request(&args, id, &raw, output);
+    }
     let report = match (&args.local, args.model_id) {
         (Some(file), _) => run_local(file, raw, args.memory_mb, args.timeout_s)?,
         (None, Some(id)) => run_on_chain(&args, id, &raw)?,
@@ -69,6 +101,28 @@ fn run_on_chain(args: &Args, id: B256, raw: &[RawInput]) -> Result<RunReport, Fa
     let wallet = Wallet::open(&client, &args.key)?;
     progress(&format!("inference by {}", wallet.address()));
     model.infer(&wallet, &bound, args.gas)
+}
+
+/// Asks for an answer that comes later.
+fn request(args: &Args, id: B256, raw: &[RawInput], output: Output) -> Result<(), Failure> {
+    let bonded = match args.grade {
+        Grade::Bonded => Some(RequestTerms { answer_blocks: args.answer_blocks, bond: wei(args.bond, "a bond")? }),
+        _ => None,
+    };
+    let client = args.node.client()?;
+    let model = Callable::find(&client, id)?;
+    let bound = tensors::bind(raw, &model.inputs)?;
+    let wallet = Wallet::open(&client, &args.key)?;
+    progress(&format!("request by {}", wallet.address()));
+    let terms = AiTerms { value: args.fee, gas: args.gas, ..AiTerms::default() };
+    let requested = model.request(&wallet, &bound, bonded, &terms)?;
+    output.print(&requested, || {
+        let request = requested.request_id;
+        format!(
+            "request {request}\ntransaction {}, gas used {}, grade {}\nlook at it with `lattice infer show {request}`",
+            requested.tx_hash, requested.gas_used, requested.grade
+        )
+    })
 }
 
 /// Runs in a thread of its own, so that a limit on time can be kept: whatever still computes ends with the process.

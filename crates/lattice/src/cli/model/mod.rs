@@ -1,13 +1,17 @@
-//! `lattice model push | list | show | inspect`.
+//! `lattice model`: from a file to a registered model, its versions, and what its owner does with it.
 
-use super::{NodeArgs, Output, progress};
+mod line;
+mod update;
+
+pub use line::{line_of, version_of};
+
+use super::{NodeArgs, Output, progress, signing::SignArgs};
 use crate::{
     client::quantity,
     failure::Failure,
     import,
-    registry::{self, Package},
+    registry::{self, Package, Pushed},
     tensors::{self, Slot},
-    wallet::{KeyArgs, Wallet},
 };
 use alloy_primitives::B256;
 use clap::Subcommand;
@@ -26,12 +30,26 @@ pub struct Args {
 enum Command {
     /// Register a model from its ONNX file, and wait until it is active
     Push(PushArgs),
+    /// Register a file as the next version of a model, and wait until it is active
+    Update(update::UpdateArgs),
     /// List the registered models
     List(ListArgs),
     /// Show a registered model
     Show(ShowArgs),
+    /// List the versions of a model that are kept
+    Versions(line::VersionsArgs),
     /// Tell what a model file holds and costs, without a chain
     Inspect(InspectArgs),
+    /// Show or set who may run a model
+    Permissions(line::PermissionsArgs),
+    /// Set what a run costs
+    Price(line::PriceArgs),
+    /// Offer a model to another owner
+    Transfer(line::TransferArgs),
+    /// Accept a model that was offered
+    Accept(line::LineArgs),
+    /// End a model for good: no version of it runs any more
+    Retire(line::LineArgs),
 }
 
 /// How a file is turned into a frozen graph.
@@ -61,9 +79,9 @@ struct PushArgs {
     #[arg(long)]
     name: Option<String>,
     #[command(flatten)]
-    key: KeyArgs,
+    commitments: update::CommitmentArgs,
     #[command(flatten)]
-    node: NodeArgs,
+    sign: SignArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -99,6 +117,13 @@ pub fn run(args: Args, output: Output) -> Result<(), Failure> {
         Command::List(args) => list(&args, output),
         Command::Show(args) => show(&args, output),
         Command::Inspect(args) => inspect(&args, output),
+        Command::Update(args) => update::update(&args, output),
+        Command::Versions(args) => line::versions(&args, output),
+        Command::Permissions(args) => line::permissions(&args, output),
+        Command::Price(args) => line::price(&args, output),
+        Command::Transfer(args) => line::transfer(&args, output),
+        Command::Accept(args) => line::accept(&args, output),
+        Command::Retire(args) => line::retire(&args, output),
     }
 }
 
@@ -106,12 +131,13 @@ fn push(args: &PushArgs, output: Output) -> Result<(), Failure> {
     let graph = args.import.import()?;
     let stem = args.import.file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     let name = args.name.clone().or(stem).unwrap_or_default();
-    let package = Package::new(&graph, &name)?;
+    let package = Package::new(&graph, &name)?.with_commitments(args.commitments.read()?);
     progress(&format!("model {} ({} bytes, {} gas a run)", package.model_id, package.size_bytes(), graph.cost().gas()));
-    let client = args.node.client()?;
-    let wallet = Wallet::open(&client, &args.key)?;
-    let pushed = package.push(&client, &wallet, &progress)?;
-    output.print(&pushed, || {
+    args.sign.with(|client, wallet| print_pushed(&package.push(client, wallet, &progress)?, output))
+}
+
+fn print_pushed(pushed: &Pushed, output: Output) -> Result<(), Failure> {
+    output.print(pushed, || {
         let sent = pushed.tx_hash.map_or_else(|| "registered before".to_owned(), |hash| format!("transaction {hash}"));
         format!("model {}\n{sent}\nartifact {}\nstatus {}", pushed.model_id, pushed.cid, pushed.status)
     })
