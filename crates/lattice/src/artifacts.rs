@@ -125,7 +125,7 @@ mod tests {
     fn what_is_no_cid_is_a_file() {
         let cid = Artifact::new(b"weights".to_vec(), "it").unwrap().cid();
         assert!(matches!(cid.to_string().parse(), Ok(ArtifactRef::Stored(found)) if found == cid));
-        assert!(matches!("delta.bin".parse(), Ok(ArtifactRef::File(path)) if path == PathBuf::from("delta.bin")));
+        assert!(matches!("delta.bin".parse(), Ok(ArtifactRef::File(path)) if path.as_os_str() == "delta.bin"));
         assert!(Artifact::new(Vec::new(), "delta.bin").unwrap_err().to_string().contains("delta.bin has 0 bytes"));
     }
 }
