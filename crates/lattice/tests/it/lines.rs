@@ -137,7 +137,7 @@ fn bonded_requests_are_answered_challenged_and_settled() {
     let lie = write(dir.path(), "lie.json", b"[0, 0]");
     other(&node, &["infer", "answer", &third, "--output", &lie]).ok();
     assert_eq!(node.run(&["infer", "challenge", &third]).ok()["status"], "slashed");
-    assert_eq!(node.run(&["account", OTHER]).ok()["reputation"], -10);
+    assert_eq!(node.run(&["account", OTHER]).ok()["reputation"], -1);
 
     // Nobody answers: the fee comes back.
     let fourth = ask("1");
