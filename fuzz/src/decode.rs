@@ -43,7 +43,7 @@ pub fn dag_block(data: &[u8]) {
     if let Ok(block) = DagBlock::decode(&mut rest) {
         let used = &data[..data.len() - rest.len()];
         assert_eq!(alloy_rlp::encode(&block), used, "one block, one encoding");
-        let _refused = check_in_isolation(block, &ChainSpec::dev());
+        let _refused = check_in_isolation(block, &ChainSpec::dev(), None);
     }
 }
 

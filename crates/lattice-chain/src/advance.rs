@@ -7,13 +7,18 @@
 use crate::{
     blocks::{self, BlockReader, BlockStatus},
     chain::{Chain, Effects, put_sink},
+    committee,
     error::ChainError,
+    intake::Orphans,
 };
-use alloy_primitives::{Address, B256};
+use alloy_primitives::B256;
 use lattice_consensus::{GhostdagData, Merged};
-use lattice_execution::{BlockContext, BlockExecutor, Executed, Occurrence, Payee, artifact_list_cid};
+use lattice_execution::{
+    BlockContext, BlockExecutor, Executed, Occurrence, Payee, Slashing, artifact_list_cid, staking,
+};
+use lattice_state::State;
 use lattice_storage::Batch;
-use lattice_types::{CheckedBlock, DagHeader, EvmBlock, TxEnvelope, cid::MaybeCid};
+use lattice_types::{CheckedBlock, DagBody, DagHeader, EvmBlock, TxEnvelope, cid::MaybeCid};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -36,6 +41,8 @@ pub struct Fork {
     pub blocks: BlockReader,
     /// What executing our own last template gave, by the header's commitment: it need not run twice.
     pub sealed: Option<(B256, Executed)>,
+    /// Blocks that wait for their parents.
+    pub orphans: Orphans,
     /// Blocks of this input, which are not on disk yet.
     staged: BTreeMap<B256, Arc<CheckedBlock>>,
     /// Executed blocks of this input.
@@ -44,8 +51,8 @@ pub struct Fork {
 
 impl Fork {
     pub fn new(sink: B256, head: Arc<EvmBlock>, disqualified: BTreeSet<B256>, blocks: BlockReader) -> Self {
-        let (staged, staged_executed) = Default::default();
-        Self { sink, head, disqualified, blocks, sealed: None, staged, staged_executed }
+        let (orphans, staged, staged_executed) = Default::default();
+        Self { sink, head, disqualified, blocks, sealed: None, orphans, staged, staged_executed }
     }
 
     /// Makes a block of this input readable before it is on disk.
@@ -93,10 +100,32 @@ pub struct Execution<'a> {
     pub slot: u64,
     pub prev_randao: B256,
     pub proposer: u32,
-    /// Models named by the block's own certificates.
-    pub activations: Vec<B256>,
+    /// The block's own certificates and evidence; of a template, before there are transactions in it.
+    pub body: &'a DagBody,
     /// Transactions that the block itself will most likely execute: their inferences run ahead, together.
     pub ahead: Vec<&'a TxEnvelope>,
+}
+
+/// What the blocks that a chain block executes bring besides transactions.
+#[derive(Default)]
+struct Dues {
+    /// Models that become active.
+    activations: Vec<B256>,
+    /// Whoever carried a certificate that justified its target.
+    certificates: Vec<Payee>,
+    /// Who is to be slashed.
+    slashings: Vec<Slashing>,
+}
+
+impl Dues {
+    fn add(&mut self, body: &DagBody, payee: Payee, finality: &mut Arc<lattice_consensus::finality::Finality>) {
+        self.activations.extend(body.readiness.iter().map(|certificate| certificate.model_id));
+        committee::apply(finality, &body.certificates, |_| self.certificates.push(payee));
+        self.slashings.extend(body.evidence.iter().filter_map(|evidence| {
+            let offence = evidence.offence().ok()?;
+            Some(Slashing { public_key: *evidence.offender(), offence, reporter: payee })
+        }));
+    }
 }
 
 impl Chain {
@@ -104,9 +133,7 @@ impl Chain {
     pub(crate) fn advance(&mut self, batch: &mut Batch) -> Result<Effects, ChainError> {
         let mut effects = Effects::default();
         loop {
-            let (base, disqualified, dag) = (self.layers.base(), &self.fork.disqualified, &self.dag);
-            let usable = |hash: &B256| Ok(!disqualified.contains(hash) && dag.is_chain_ancestor(&base, hash)?);
-            let best = dag.best(usable)?;
+            let best = self.best()?;
             if best == self.fork.sink {
                 return Ok(effects);
             }
@@ -116,6 +143,33 @@ impl Chain {
                 return Ok(effects);
             }
         }
+    }
+
+    /// Fork choice: among the usable blocks whose selected chain holds the newest justified checkpoint, the one with the
+    /// greatest key; the present sink when there is none.
+    fn best(&self) -> Result<B256, ChainError> {
+        let (base, disqualified, dag) = (self.layers.base(), &self.fork.disqualified, &self.dag);
+        let usable = |hash: &B256| Ok(!disqualified.contains(hash) && dag.is_chain_ancestor(&base, hash)?);
+        let justified = self.committee.local().justified().hash;
+        if dag.contains(&justified)? {
+            Ok(dag.best_justified(&justified, usable)?.unwrap_or(self.fork.sink))
+        } else {
+            // The node starts from a trusted checkpoint, and its blocks have not come that far.
+            Ok(dag.best(usable)?)
+        }
+    }
+
+    /// Executes the selected chain up to a block, on the sink's or off it. `false` when it has none that holds, or it
+    /// leaves ours before the oldest state kept.
+    pub(crate) fn ensure_executed(&mut self, block: &B256, batch: &mut Batch) -> Result<bool, ChainError> {
+        if self.layers.contains(block) {
+            return Ok(true);
+        }
+        if !self.dag.is_chain_ancestor(&self.layers.base(), block)? {
+            return Ok(false);
+        }
+        let path = self.dag.chain_path(&self.fork.sink, block)?;
+        self.execute_path(&path.added, batch, &mut Effects::default())
     }
 
     /// Executes the blocks of a path that were not executed before. `false`: one was disqualified, choose again.
@@ -155,6 +209,10 @@ impl Chain {
         let data =
             self.dag.ghostdag(hash)?.ok_or_else(|| ChainError::Fault(format!("block {hash} is not in the DAG")))?;
         let merge = self.merge(&data)?;
+        let class = self.spec.ai_class(staking::ai_gas_of(&self.parent_state(&merge)?, header.proposer));
+        if header.ai_class != class {
+            return Ok(Err(format!("ai_class: the header claims {}, the state gives {class}", header.ai_class)));
+        }
         let executed = match self.fork.sealed.take() {
             Some((signed, executed)) if signed == header.signing_hash() => executed,
             _ => {
@@ -163,13 +221,13 @@ impl Chain {
                     slot: header.slot,
                     prev_randao: header.prev_randao(),
                     proposer: header.proposer,
-                    activations: block.block().body.readiness.iter().map(|certificate| certificate.model_id).collect(),
+                    body: &block.block().body,
                     ahead: block.block().body.transactions.iter().collect(),
                 };
-                let own = self.payee(header.proposer);
-                let run = |executor: &mut BlockExecutor<'_>| {
+                let run = |executor: &mut BlockExecutor<'_>, own: Payee| {
+                    // Its hash is filled in afterwards: a template has none yet.
                     for occurrence in occurrences(&block, own) {
-                        executor.execute(occurrence)?;
+                        executor.execute(Occurrence { carrier: B256::ZERO, ..occurrence })?;
                     }
                     Ok(())
                 };
@@ -194,33 +252,42 @@ impl Chain {
         Ok(Merge { ordered, selected_parent: data.selected_parent })
     }
 
-    /// Executes a block: what comes before transactions, the mergeset's transactions, then `own`, then what comes after.
+    /// The state that a block with this mergeset is executed on.
+    pub(crate) fn parent_state(&self, merge: &Merge) -> Result<State, ChainError> {
+        let state = self.layers.state(&merge.selected_parent)?;
+        state.ok_or_else(|| ChainError::Fault(format!("the state of {} is missing", merge.selected_parent)))
+    }
+
+    /// Executes a block: what comes before transactions, the mergeset's transactions, then `own`, which is told who earns
+    /// for them, then what comes after.
     pub(crate) fn execute<T>(
         &self,
         execution: &Execution<'_>,
-        own: impl FnOnce(&mut BlockExecutor<'_>) -> Result<T, ChainError>,
+        own: impl FnOnce(&mut BlockExecutor<'_>, Payee) -> Result<T, ChainError>,
     ) -> Result<(T, Executed), ChainError> {
         let merge = execution.merge;
         let parent = self.fork.executed(&merge.selected_parent)?;
-        let state = self
-            .layers
-            .state(&merge.selected_parent)?
-            .ok_or_else(|| ChainError::Fault(format!("the state of {} is missing", merge.selected_parent)))?;
-        let producer = self.payee(execution.proposer);
+        let state = self.parent_state(merge)?;
+        let mut finality = self.committee.standing(&merge.selected_parent)?.finality.clone();
+        let producer = payee(&state, execution.proposer);
         let mut merged = Vec::with_capacity(merge.ordered.len());
-        let mut activations = Vec::new();
+        let mut dues = Dues::default();
         let mut blue_producers = vec![producer];
+        let mut carriers = Vec::with_capacity(merge.ordered.len() + 1);
         for block in &merge.ordered {
             let checked = self.fork.dag_block(&block.hash)?;
+            let proposer = checked.block().header.proposer;
             // The tips of a red block go to the producer of the chain block.
-            let payee = if block.is_blue { self.payee(checked.block().header.proposer) } else { producer };
+            let payee = if block.is_blue { payee(&state, proposer) } else { producer };
             if block.is_blue {
                 blue_producers.push(payee);
             }
-            activations.extend(checked.block().body.readiness.iter().map(|certificate| certificate.model_id));
+            dues.add(&checked.block().body, payee, &mut finality);
+            carriers.push((block.hash, proposer));
             merged.push((checked, payee));
         }
-        activations.extend(&execution.activations);
+        dues.add(execution.body, producer, &mut finality);
+        carriers.push((B256::ZERO, execution.proposer));
         let engine = self.models.engine(&state);
         let merged_transactions = merged.iter().flat_map(|(block, _)| &block.block().body.transactions);
         engine.run_ahead(merged_transactions.chain(execution.ahead.iter().copied()));
@@ -233,7 +300,10 @@ impl Chain {
             prev_randao: execution.prev_randao,
             dag_blocks: merged.len() as u64 + 1,
             block_hashes: &|number| self.ancestor_hash(&parent, number),
-            activations: &activations,
+            activations: &dues.activations,
+            certificates: &dues.certificates,
+            slashings: &dues.slashings,
+            carriers: &carriers,
             blue_producers: &blue_producers,
             inference: &engine,
         };
@@ -243,7 +313,7 @@ impl Chain {
                 executor.execute(occurrence)?;
             }
         }
-        let own = own(&mut executor)?;
+        let own = own(&mut executor, producer)?;
         Ok((own, executor.finish()?))
     }
 
@@ -255,12 +325,6 @@ impl Chain {
             block = self.fork.executed(&parent).ok()?;
         }
         (block.header.number == number).then(|| block.hash())
-    }
-
-    /// Who earns for a block of this proposer.
-    pub(crate) fn payee(&self, proposer: u32) -> Payee {
-        let address = self.spec.validators.get(proposer as usize).map_or(Address::ZERO, |validator| validator.reward);
-        Payee { validator: proposer, address }
     }
 
     /// Makes `sink` the tip of the selected chain.
@@ -290,7 +354,7 @@ impl Chain {
 
     /// Moves the state's flat base forward when it lies further back than it has to (and some slack).
     fn flatten(&mut self, batch: &mut Batch) -> Result<(), ChainError> {
-        let (base, target) = (self.layers.base_height(), self.flatten_height());
+        let (base, target) = (self.layers.base_height(), self.flatten_height()?);
         if target <= base + FLATTEN_SLACK {
             return Ok(());
         }
@@ -301,20 +365,20 @@ impl Chain {
         Ok(self.layers.flatten_to(block, batch)?)
     }
 
-    /// Height of the chain block below which no reorganisation goes and no state is asked for without an archive: so
-    /// far, where the window begins.
-    fn flatten_height(&self) -> u64 {
-        self.fork.head.header.number.saturating_sub(self.spec.state_window)
+    /// Height of the chain block below which no reorganisation goes and no state is asked for without an archive: where
+    /// the window begins, or the finalised block when that is older.
+    fn flatten_height(&self) -> Result<u64, ChainError> {
+        let window = self.fork.head.header.number.saturating_sub(self.spec.state_window);
+        let finalised = self.committee.local().finalised().hash;
+        // Before a trusted checkpoint has arrived, nothing is final.
+        let finalised = self.layers.height(&finalised);
+        Ok(window.min(finalised.unwrap_or_else(|| self.layers.base_height())))
     }
 
     /// Brings the pool up to the new head: what was executed goes, what was orphaned or skipped comes back.
-    pub(crate) fn settle_pool(&mut self, effects: &Effects) -> Result<(), ChainError> {
-        if effects.added.is_empty() {
-            return Ok(());
-        }
-        let state = self.head_state()?;
+    pub(crate) fn settle_pool(&mut self, effects: &Effects, state: &State) -> Result<(), ChainError> {
         let executed = effects.added.iter().flat_map(|block| block.transactions.iter().map(|tx| tx.sender));
-        self.pool.advance(executed, &state);
+        self.pool.advance(executed, state);
         let orphaned =
             effects.removed.iter().flat_map(|block| block.transactions.iter().map(|tx| (tx.carrier, tx.index)));
         let skipped = effects.added.iter().flat_map(|block| block.skipped.iter().map(|tx| (tx.carrier, tx.index)));
@@ -324,10 +388,15 @@ impl Chain {
             let tx = block.block().body.transactions[at].clone();
             let tx = lattice_types::RecoveredTx::new_unchecked(tx, block.senders()[at]);
             // Most come back only to be refused (executed elsewhere, nonce used): that is what admission is for.
-            let _refused = self.pool.admit(tx, &state, &self.spec);
+            let _refused = self.pool.admit(tx, state, &self.spec);
         }
         Ok(())
     }
+}
+
+/// Who earns for a block of this proposer.
+fn payee(state: &State, proposer: u32) -> Payee {
+    Payee { validator: proposer, address: staking::reward_address(state, proposer) }
 }
 
 /// The transactions of a block as they will be executed.

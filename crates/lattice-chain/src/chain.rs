@@ -3,18 +3,24 @@
 use crate::{
     advance::{FLATTEN_SLACK, Fork},
     blocks::{self, BlockCache, BlockReader, BlockStatus},
+    committee::{Committee, CommitteeParams, EpochSet},
     error::ChainError,
-    intake::Orphans,
-    models::{self, ModelStore},
+    models::ModelStore,
     pool::{Pool, PoolIndex},
     template::Template,
-    view::View,
+    view::{FinalityFacts, View},
 };
 use alloy_primitives::B256;
-use lattice_consensus::{BlockFacts, Dag, DagParams, TieRule};
+use lattice_consensus::{
+    BlockFacts, Dag, DagParams, TieRule,
+    finality::{FinalityConflict, LocalFinality},
+};
 use lattice_state::{Layers, Retention, State, StateDiff};
 use lattice_storage::{Batch, Kv, KvRead, StorageFault, Table};
-use lattice_types::{ChainSpec, CheckedBlock, DagHeader, EvmBlock, ReadinessCertificate, RecoveredTx, bls};
+use lattice_types::{
+    Attestation, Certificate, ChainSpec, CheckedBlock, CheckedVote, Checkpoint, DagHeader, Evidence, EvmBlock,
+    RecoveredTx, bls,
+};
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
 
 /// Meta row that names the sink.
@@ -38,8 +44,12 @@ pub enum Input {
         /// The slot's VRF.
         vrf: bls::Signature,
     },
-    /// A readiness certificate that blocks may carry.
-    Readiness(ReadinessCertificate),
+    /// A validator's word that it holds a pending model; blocks carry a certificate once two thirds have given it.
+    Attestation(Attestation),
+    /// A vote, ours or a peer's.
+    Vote(CheckedVote),
+    /// Evidence of an offence, which [`Evidence::check`] found good.
+    Evidence(Evidence),
 }
 
 /// What the shell has to do after an input. All of it is already durable.
@@ -57,6 +67,12 @@ pub struct Effects {
     pub disqualified: Vec<(B256, String)>,
     /// Orphans whose parents are all known now: hand them in again.
     pub adopted: Vec<CheckedBlock>,
+    /// Evidence that is new: tell the peers.
+    pub evidence: Vec<Evidence>,
+    /// A certificate that a vote has just completed; the next block of ours carries it.
+    pub certificate: Option<Certificate>,
+    /// Another checkpoint was finalised than this node holds: an operator must look.
+    pub conflict: Option<FinalityConflict>,
 }
 
 /// What a node may choose for itself: nobody else can tell.
@@ -64,6 +80,9 @@ pub struct Effects {
 pub struct ChainOptions {
     /// Keep the state of every block from now on, not only those of the window. A store that did so once goes on.
     pub archive: bool,
+    /// A checkpoint that the operator trusts (weak subjectivity): only chains that hold it are followed. What the node
+    /// has finalised beyond it weighs more.
+    pub trusted: Option<Checkpoint>,
 }
 
 /// The chain of one node.
@@ -73,9 +92,9 @@ pub struct Chain {
     pub(crate) dag: Dag,
     pub(crate) layers: Layers,
     pub(crate) pool: Pool,
-    pub(crate) orphans: Orphans,
     pub(crate) models: Arc<ModelStore>,
     pub(crate) fork: Fork,
+    pub(crate) committee: Committee,
 }
 
 impl std::fmt::Debug for Chain {
@@ -85,13 +104,13 @@ impl std::fmt::Debug for Chain {
 }
 
 /// What consensus needs of a header.
-pub(crate) fn facts(hash: B256, header: &DagHeader) -> BlockFacts {
+pub(crate) fn facts(spec: &ChainSpec, hash: B256, header: &DagHeader) -> BlockFacts {
     BlockFacts {
         hash,
         parents: header.parents.clone(),
         slot: header.slot,
         vrf_hash: header.vrf_hash(),
-        work: 1,
+        work: spec.work(header.ai_class),
         blue_score: header.blue_score,
         blue_work: header.blue_work,
     }
@@ -128,7 +147,7 @@ impl Chain {
         evm.dag_hash = genesis;
         evm.executed = vec![genesis];
         match kv.get(Table::Meta, GENESIS)? {
-            None => Self::init(&spec, &kv, &block, &evm, &diff, options)?,
+            None => Self::init(&spec, &kv, &block, (&evm, &state, &diff), options)?,
             Some(found) if found != genesis.as_slice() => {
                 let found = alloy_primitives::hex::encode_prefixed(found);
                 return Err(ChainError::Fault(format!(
@@ -160,20 +179,22 @@ impl Chain {
             .ok_or_else(|| StorageFault::corrupt(Table::Executed, format!("the sink {sink} is missing")))?;
         let disqualified = read_disqualified(&kv)?;
         let fork = Fork::new(sink, head, disqualified, reader);
-        Ok(Self { spec: Arc::new(spec), kv, dag, layers, pool: Pool::new(), orphans: Orphans::default(), models, fork })
+        let committee = Committee::open(&spec, kv.clone(), options.trusted)?;
+        Ok(Self { spec: Arc::new(spec), kv, dag, layers, pool: Pool::new(), models, fork, committee })
     }
 
     fn init(
         spec: &ChainSpec,
         kv: &Arc<dyn Kv>,
         block: &CheckedBlock,
-        evm: &EvmBlock,
-        diff: &StateDiff,
+        (evm, state, diff): (&EvmBlock, &State, &StateDiff),
         options: ChainOptions,
     ) -> Result<(), ChainError> {
+        let set = EpochSet::first(&CommitteeParams::of(spec)?, state);
         let genesis = block.hash();
         let mut batch = Batch::new();
-        Dag::new(&facts(genesis, &block.block().header), params(spec), &mut batch);
+        Dag::new(&facts(spec, genesis, &block.block().header), params(spec), &mut batch);
+        Committee::init(spec, genesis, &set, &mut batch);
         Layers::init(kv.clone(), genesis, diff, retention(spec, options), &mut batch)?;
         blocks::put_block(&mut batch, block);
         blocks::put_status(&mut batch, &genesis, BlockStatus::Valid);
@@ -197,13 +218,19 @@ impl Chain {
             }
             Input::Block(block) => self.take_block(now_ms, block),
             Input::Slot { slot, proposer, vrf } => self.build_template(slot, proposer, vrf),
-            Input::Readiness(certificate) => {
-                if models::is_pending(&self.head_state()?, &certificate.model_id) {
-                    self.pool.add_certificate(certificate);
-                }
-                Ok(Effects::default())
-            }
+            Input::Attestation(attestation) => self.take_attestation(now_ms, &attestation),
+            Input::Vote(vote) => self.take_vote(now_ms, vote),
+            Input::Evidence(evidence) => self.take_evidence(evidence),
         }
+    }
+
+    /// Writes what an input has staged; from then on it can be read from the store.
+    pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), ChainError> {
+        if !batch.is_empty() {
+            self.kv.write(batch)?;
+        }
+        self.fork.committed();
+        Ok(())
     }
 
     /// The chain's parameters.
@@ -226,6 +253,26 @@ impl Chain {
         &self.dag
     }
 
+    /// What this node holds on to: its newest finalised and justified checkpoints.
+    pub const fn finality(&self) -> &LocalFinality {
+        self.committee.local()
+    }
+
+    pub(crate) fn finality_facts(&self) -> FinalityFacts {
+        let (finalised, justified) = (self.finality().finalised(), self.finality().justified());
+        // A checkpoint has a layer, but before a trusted one has arrived.
+        let number = |checkpoint: &Checkpoint| self.layers.height(&checkpoint.hash).unwrap_or(0);
+        FinalityFacts { justified, safe: number(&justified), finalised, finalized: number(&finalised) }
+    }
+
+    /// A DAG block that this node holds.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn block(&self, hash: &B256) -> Result<Option<Arc<CheckedBlock>>, ChainError> {
+        Ok(self.fork.blocks.dag_block(hash)?)
+    }
+
     /// The slot that a block on the current tips needs at least.
     pub fn next_slot(&self) -> Result<u64, ChainError> {
         let mut newest = 0;
@@ -235,11 +282,15 @@ impl Chain {
         Ok(newest + 1)
     }
 
-    /// Whether a block of ours would have something to carry.
-    pub fn has_work(&self) -> Result<bool, ChainError> {
+    /// Whether a block of ours made at this time would have something to carry.
+    pub fn has_work(&self, now_ms: u64) -> Result<bool, ChainError> {
         let state = self.head_state()?;
+        let slot = self.next_slot()?.max(self.slot_at(now_ms));
+        let judged = self.committee.standing(&self.fork.sink)?.epoch.at(&self.committee.params().epochs, slot);
         let base_fee = lattice_execution::base_fee_next(&self.spec, &self.fork.head.header);
-        Ok(self.pool.certificates().next().is_some() || self.pool.has_ready(&state, base_fee))
+        Ok(!self.readiness_for(&judged, &state)?.is_empty()
+            || !self.evidence_for(&state).is_empty()
+            || self.pool.has_ready(&state, base_fee))
     }
 
     /// Number of the oldest block whose state is kept for good; `None` when this node is no archive.

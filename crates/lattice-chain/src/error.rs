@@ -1,6 +1,9 @@
 //! What can go wrong in the chain: the three kinds of the house (invalid, missing, fault) and refused transactions.
 
-use crate::pool::AdmissionError;
+use crate::{
+    committee::{AttestationRefused, EvidenceRefused, InvalidStanding, VoteRefused},
+    pool::AdmissionError,
+};
 use alloy_primitives::B256;
 use lattice_consensus::InvalidHeader;
 use lattice_execution::{ExecutionError, SimulationError};
@@ -16,6 +19,18 @@ pub enum ChainError {
     /// The block breaks a rule in the context of its past.
     #[error("invalid block: {0}")]
     InvalidBlock(#[from] InvalidHeader),
+    /// The block breaks a rule of eligibility or finality.
+    #[error("invalid block: {0}")]
+    InvalidStanding(#[from] InvalidStanding),
+    /// The vote is refused.
+    #[error("vote refused: {0}")]
+    Vote(#[from] VoteRefused),
+    /// The evidence is refused.
+    #[error("evidence refused: {0}")]
+    Evidence(#[from] EvidenceRefused),
+    /// The attestation is refused.
+    #[error("attestation refused: {0}")]
+    Attestation(#[from] AttestationRefused),
     /// The block's slot lies in the future: hand it in again when its time has come.
     #[error("the block's slot {slot} begins in {wait_ms} ms")]
     FutureSlot {

@@ -60,25 +60,55 @@ impl Chain {
         if begins_ms > now_ms.saturating_add(CLOCK_SKEW_MS) {
             return Err(ChainError::FutureSlot { slot, wait_ms: begins_ms - now_ms });
         }
-        let prepared = match self.dag.check(&facts(hash, &block.block().header)) {
+        let prepared = match self.dag.check(&facts(&self.spec, hash, &block.block().header)) {
             Ok(prepared) => prepared,
             Err(CheckError::Known(_)) => return Ok(Effects::default()),
             Err(CheckError::Missing(MissingParents { parents })) => {
-                self.orphans.insert(block, &parents);
+                self.fork.orphans.insert(block, &parents);
                 return Err(ChainError::MissingParents(parents));
             }
             Err(CheckError::Invalid(error)) => return Err(error.into()),
             Err(CheckError::Fault(fault)) => return Err(fault.into()),
         };
+        let data = self.dag.data_of(&prepared)?;
         let mut batch = Batch::new();
+        let standing = match self.judge(&block, &data, &mut batch) {
+            Ok(standing) => standing,
+            Err(refusal @ ChainError::InvalidStanding(_)) => {
+                // What had to be executed or read to judge the block is true whatever came of it.
+                self.commit(batch)?;
+                return Err(refusal);
+            }
+            Err(other) => return Err(other),
+        };
         self.dag.insert(prepared, &mut batch)?;
         blocks::put_block(&mut batch, &block);
         self.fork.stage_block(block);
+        let conflict = self.observe(&standing, &mut batch)?;
+        self.committee.put_standing(hash, standing, &mut batch);
         let mut effects = self.advance(&mut batch)?;
-        self.kv.write(batch)?;
-        self.fork.committed();
-        self.settle_pool(&effects)?;
-        effects.adopted = self.orphans.adopt(&hash);
+        self.commit(batch)?;
+        effects.conflict = conflict;
+        self.settle(&mut effects)?;
+        for vote in self.votes_waiting_for(&hash) {
+            if let Ok(counted) = self.take_vote(now_ms, vote) {
+                effects.certificate = counted.certificate.or(effects.certificate);
+                effects.evidence.extend(counted.evidence);
+            }
+        }
+        effects.adopted = self.fork.orphans.adopt(&hash);
         Ok(effects)
+    }
+
+    /// Brings what waits for a block up to the new head.
+    fn settle(&mut self, effects: &mut Effects) -> Result<(), ChainError> {
+        if effects.added.is_empty() {
+            return Ok(());
+        }
+        let state = self.head_state()?;
+        self.settle_pool(effects, &state)?;
+        self.settle_votes();
+        self.settle_evidence(&state);
+        Ok(())
     }
 }

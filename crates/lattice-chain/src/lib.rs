@@ -6,13 +6,14 @@
 //! to recover.
 //!
 //! Rooms: [`chain`](Chain) dispatches; `intake` inserts blocks and keeps orphans; `advance` moves the sink: executes,
-//! disqualifies, reorganises; `template` builds our own blocks; `pool` keeps transactions; `blocks` reads and stages
+//! disqualifies, reorganises; `committee` knows who may produce and vote and what is final; `template` builds our own blocks; `pool` keeps transactions; `blocks` reads and stages
 //! what is stored; `models` loads verified models; [`View`] is what everybody else reads.
 
 mod advance;
 mod backend;
 mod blocks;
 mod chain;
+mod committee;
 mod error;
 mod intake;
 mod linear;
@@ -23,6 +24,7 @@ mod view;
 
 pub use backend::{Backend, HeadWatcher, SubmitReply};
 pub use chain::{Chain, ChainOptions, Effects, Input};
+pub use committee::{AttestationRefused, EvidenceRefused, InvalidStanding, VoteRefused};
 pub use error::{ChainError, ModelError, ViewError};
 pub use lattice_execution::{
     AiLane, CallOutcome, CallRequest, CallStatus, ExecutionError, GasEstimate, ModelRecord, ModelStatus,
@@ -43,4 +45,4 @@ pub use linear::{EthereumFacts, LinearBlock};
 pub use models::{ModelSignature, ModelStore};
 pub use pool::{AdmissionError, Lane, PoolIndex};
 pub use template::Template;
-pub use view::{BlockStatus, DagFacts, View};
+pub use view::{BlockStatus, DagFacts, FinalityFacts, View};

@@ -6,12 +6,12 @@
 use crate::{
     blocks::{self, BlockCache, BlockReader, BlockStatus},
     models::ModelStore,
-    view::View,
+    view::{FinalityFacts, View},
 };
 use alloy_primitives::{Address, B256};
 use lattice_state::State;
 use lattice_storage::{Batch, Kv, StorageFault};
-use lattice_types::{ChainSpec, CheckedBlock, EvmBlock, IncludedTx, TxEnvelope};
+use lattice_types::{ChainSpec, CheckedBlock, Checkpoint, EvmBlock, IncludedTx, TxEnvelope};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What Ethereum's own chains have and Lattice's do not.
@@ -92,6 +92,12 @@ impl View {
             states,
             history: None,
             models,
+            finality: FinalityFacts {
+                justified: Checkpoint::default(),
+                safe: facts.safe,
+                finalised: Checkpoint::default(),
+                finalized: facts.finalized,
+            },
             ethereum: Some(Arc::new(facts)),
         })
     }

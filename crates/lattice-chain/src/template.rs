@@ -6,15 +6,16 @@
 use crate::{
     advance::{Commitments, Execution, seal_evm},
     chain::{Chain, Effects},
+    committee::apply,
     error::ChainError,
     pool::{Draw, Lane},
 };
 use alloy_consensus::Transaction;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256};
-use lattice_execution::{BlockExecutor, Occurrence, Outcome};
+use lattice_execution::{BlockExecutor, Occurrence, Outcome, Payee, staking};
 use lattice_types::{
-    AiGasSum, CheckedBlock, DagBlock, DagBody, DagHeader, ReadinessCertificate, RecoveredTx, TxEnvelope, bls, limits,
+    AiGasSum, CheckedBlock, DagBlock, DagBody, DagHeader, RecoveredTx, SealKey, TxEnvelope, bls, limits,
 };
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use std::sync::Arc;
 pub struct Template {
     block: DagBlock,
     senders: Vec<Address>,
+    epoch_seed: B256,
 }
 
 impl Template {
@@ -34,7 +36,8 @@ impl Template {
     /// Signs the block: it can be handed to [`Chain::handle`](crate::Chain::handle) and to peers.
     pub fn seal(mut self, key: &bls::SecretKey, chain_id: u64) -> CheckedBlock {
         self.block.header.sign(key, chain_id);
-        CheckedBlock::trusted(self.block, self.senders)
+        let seal = SealKey { public_key: key.public_key(), epoch_seed: self.epoch_seed };
+        CheckedBlock::trusted(self.block, self.senders).with_seal(seal)
     }
 }
 
@@ -64,13 +67,24 @@ impl Chain {
         let parents = self.dag.select_parents(&self.fork.sink, earlier, self.spec.parents_max)?;
         let data = self.dag.virtual_data(&parents).map_err(|error| ChainError::Fault(error.to_string()))?;
         let merge = self.merge(&data)?;
-        let readiness: Vec<ReadinessCertificate> =
-            self.pool.certificates().take(limits::READINESS_PER_BLOCK_MAX).cloned().collect();
+        let standing = self.committee.standing(&data.selected_parent)?;
+        let mut finality = standing.finality.clone();
+        for merged in &merge.ordered {
+            apply(&mut finality, &self.fork.dag_block(&merged.hash)?.block().body.certificates, |_| {});
+        }
+        let judged = standing.epoch.at(&self.committee.params().epochs, slot);
+        let mut body = DagBody {
+            transactions: Vec::new(),
+            readiness: self.readiness_for(&judged, &state)?,
+            certificates: self.certificates_for(&parents, &finality)?,
+            evidence: self.evidence_for(&state),
+        };
         let mut header = DagHeader {
             parents,
             slot,
             proposer,
             vrf,
+            ai_class: self.spec.ai_class(staking::ai_gas_of(&state, proposer)),
             blue_score: data.blue_score,
             blue_work: data.blue_work,
             body_root: B256::ZERO,
@@ -87,14 +101,15 @@ impl Chain {
             slot,
             prev_randao: header.prev_randao(),
             proposer,
-            activations: readiness.iter().map(|certificate| certificate.model_id).collect(),
+            body: &body,
             ahead: ahead.iter().map(|tx| tx.inner()).collect(),
         };
-        let (picks, mut executed) = self.execute(&execution, |executor| self.pick(executor, proposer, slot, &state))?;
+        let (picks, mut executed) =
+            self.execute(&execution, |executor, payee| self.pick(executor, payee, slot, &state))?;
         // What we tried and left out is no part of the block.
         executed.evm.skipped.retain(|tx| !tx.carrier.is_zero());
         let commitments = Commitments::of(&executed);
-        let body = DagBody { transactions: picks.transactions, readiness };
+        body.transactions = picks.transactions;
         header.body_root = body.root();
         header.model_root = commitments.model_root;
         header.inference_root = commitments.inference_root;
@@ -104,7 +119,7 @@ impl Chain {
         header.evm_hash = seal_evm(executed.evm.clone(), B256::ZERO, &merge, &header).hash();
         self.fork.sealed = Some((header.signing_hash(), executed));
         self.pool.drop_unfit(&picks.unfit, &state);
-        let template = Template { block: DagBlock { header, body }, senders: picks.senders };
+        let template = Template { block: DagBlock { header, body }, senders: picks.senders, epoch_seed: judged.seed };
         Ok(Effects { seal: Some(Box::new(template)), ..Effects::default() })
     }
 
@@ -134,12 +149,11 @@ impl Chain {
     fn pick(
         &self,
         executor: &mut BlockExecutor<'_>,
-        proposer: u32,
+        payee: Payee,
         slot: u64,
         state: &lattice_state::State,
     ) -> Result<Picks, ChainError> {
         let mut picks = Picks::default();
-        let payee = self.payee(proposer);
         let draw = Draw { spec: &self.spec, base_fee: executor.base_fee(), slot };
         let mut ready = self.pool.ready(state, draw);
         while let Some(tx) = ready.pop() {

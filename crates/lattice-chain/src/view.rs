@@ -3,12 +3,16 @@
 use crate::{
     blocks::BlockReader,
     chain::Chain,
+    committee::{EpochSet, Standing},
     error::{ChainError, ModelError, ViewError},
     linear::EthereumFacts,
     models::{ModelSignature, ModelStore},
 };
 use alloy_primitives::{Address, B256, Bytes};
-use lattice_consensus::GhostdagData;
+use lattice_consensus::{
+    GhostdagData,
+    eligibility::{EpochParams, EpochState},
+};
 use lattice_execution::{
     AiLane, BlockContext, BlockExecutor, CallOutcome, CallRequest, GasEstimate, ModelRecord, Occurrence, Outcome,
     Payee, SimulationContext, SimulationError, simulate,
@@ -16,7 +20,7 @@ use lattice_execution::{
 };
 use lattice_state::{History, State};
 use lattice_storage::{KvRead, StorageFault, Table};
-use lattice_types::{ChainSpec, CheckedBlock, DagHeader, EvmBlock, IncludedTx, TxEnvelope};
+use lattice_types::{ChainSpec, CheckedBlock, Checkpoint, DagHeader, EvmBlock, IncludedTx, SealKey, TxEnvelope};
 use std::{collections::BTreeSet, sync::Arc};
 
 pub use crate::blocks::BlockStatus;
@@ -33,7 +37,21 @@ pub struct View {
     /// Older states, of an archive.
     pub(crate) history: Option<History>,
     pub(crate) models: Arc<ModelStore>,
+    pub(crate) finality: FinalityFacts,
     pub(crate) ethereum: Option<Arc<EthereumFacts>>,
+}
+
+/// The newest checkpoints that a node holds on to, with the numbers of their EVM blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FinalityFacts {
+    /// The newest justified checkpoint.
+    pub justified: Checkpoint,
+    /// Number of its EVM block.
+    pub safe: u64,
+    /// The newest finalised checkpoint.
+    pub finalised: Checkpoint,
+    /// Number of its EVM block.
+    pub finalized: u64,
 }
 
 impl std::fmt::Debug for View {
@@ -84,6 +102,7 @@ impl View {
             states,
             history: chain.layers.history(),
             models: chain.models.clone(),
+            finality: chain.finality_facts(),
             ethereum: None,
         })
     }
@@ -103,14 +122,39 @@ impl View {
         self.ethereum.as_deref()
     }
 
-    /// Number of the newest justified block. No votes are cast yet, so only the genesis is.
+    /// Number of the newest justified block.
     pub fn safe_number(&self) -> u64 {
-        self.ethereum().map_or(0, |facts| facts.safe)
+        self.finality.safe
     }
 
-    /// Number of the newest finalised block. No votes are cast yet, so only the genesis is.
+    /// Number of the newest finalised block.
     pub fn finalized_number(&self) -> u64 {
-        self.ethereum().map_or(0, |facts| facts.finalized)
+        self.finality.finalized
+    }
+
+    /// What the node holds on to.
+    pub const fn finality(&self) -> &FinalityFacts {
+        &self.finality
+    }
+
+    /// What a block of this proposer and slot is sealed with, as far as the head tells.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn seal_key(&self, slot: u64, proposer: u32) -> Result<Option<SealKey>, StorageFault> {
+        let judged = self.epoch_at(slot)?;
+        let set = EpochSet::load(&*self.kv, &judged.set.block)?;
+        let key = set.and_then(|set| set.key(proposer).copied());
+        Ok(key.map(|public_key| SealKey { public_key, epoch_seed: judged.seed }))
+    }
+
+    /// The epoch of a slot as the head sees it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn epoch_at(&self, slot: u64) -> Result<EpochState, StorageFault> {
+        let standing = Standing::load(&*self.kv, &self.head.dag_hash)?;
+        Ok(standing.epoch.at(&EpochParams { epoch_slots: self.spec.epoch_slots }, slot))
     }
 
     /// The EVM block at a height of the selected chain.
@@ -321,6 +365,10 @@ impl View {
             block_hashes: &hashes,
             activations: &activations,
             blue_producers: &[],
+            // Rewards and slashings move no step of a transaction.
+            certificates: &[],
+            slashings: &[],
+            carriers: &[],
             inference: &self.models.engine(&state),
         };
         // Whom the tips go to shows at the end of the block only.

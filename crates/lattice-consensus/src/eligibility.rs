@@ -13,4 +13,4 @@ mod stake;
 pub use epoch::{EpochParams, EpochState, SetSource};
 pub use equivocation::{Copies, EquivocationEvidence, InvalidEquivocation, Relay};
 pub use lottery::{InvalidRate, Lottery, PPM};
-pub use stake::{Candidate, Member, SetParams, StakeSet};
+pub use stake::{Candidate, InvalidBitmap, Member, SetParams, StakeSet};

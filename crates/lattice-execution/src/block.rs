@@ -8,6 +8,7 @@ use crate::{
     header,
     overlay::Overlay,
     rewards::Rewards,
+    staking,
     trace::{Trace, TraceOptions},
     tx,
 };
@@ -17,7 +18,8 @@ use alloy_primitives::{B256, U256};
 use alloy_rlp::BufMut;
 use lattice_state::State;
 use lattice_types::{ChainSpec, EvmBlock, IncludedTx, SkippedTx, TxEnvelope, TxReceipt, evm::receipts_root};
-use revm::context::result::ExecutionResult;
+use revm::context::{BlockEnv, result::ExecutionResult};
+use std::collections::BTreeMap;
 
 /// An EVM block in the making.
 ///
@@ -28,6 +30,8 @@ pub struct BlockExecutor<'a> {
     evm: LatticeEvm<'a>,
     header: Header,
     ai_gas_used: u64,
+    /// The same by the DAG block that carries the transactions.
+    ai_gas_by_carrier: BTreeMap<B256, u64>,
     pool: UndeclaredPool,
     rewards: Rewards,
     /// EIP-2718 bytes of the executed transactions.
@@ -57,8 +61,8 @@ impl UndeclaredPool {
 }
 
 impl<'a> BlockExecutor<'a> {
-    /// Opens a block on the parent's state and runs its start: EIP-4788, EIP-2935, then activations of models, then
-    /// refunds of expired proof requests, then the AI lane's price.
+    /// Opens a block on the parent's state and runs its start: EIP-4788, EIP-2935, then what certificates of finality
+    /// earn, then slashings, then activations of models, then refunds of expired proof requests, then the AI lane's price.
     ///
     /// # Errors
     /// When the state cannot be read.
@@ -66,9 +70,18 @@ impl<'a> BlockExecutor<'a> {
         let header = header::open(&ctx);
         let overlay = Overlay::new(state.clone(), ctx.block_hashes);
         let host = AiHost::new(ctx.inference);
-        let mut evm = evm::evm(ctx.spec, evm::block_env(&header), overlay, host);
+        let mut evm = evm::evm(ctx.spec, BlockEnv { slot_num: ctx.slot, ..evm::block_env(&header) }, overlay, host);
         evm::system_call(&mut evm, BEACON_ROOTS_ADDRESS, ctx.selected_parent)?;
         evm::system_call(&mut evm, HISTORY_STORAGE_ADDRESS, ctx.parent_hash)?;
+        let mut rewards = Rewards::default();
+        for payee in ctx.certificates {
+            rewards.add_gwei(*payee, ctx.spec.staking.issuance_certificate_gwei);
+        }
+        for slashing in ctx.slashings {
+            if let Some(wei) = staking::slash(&mut evm.ctx.journaled_state.database, &ctx.spec.staking, slashing) {
+                rewards.add(slashing.reporter, wei);
+            }
+        }
         for model_id in ctx.activations {
             ai::activate(&mut evm.ctx.journaled_state.database, model_id, header.number);
         }
@@ -80,8 +93,9 @@ impl<'a> BlockExecutor<'a> {
             evm,
             header,
             ai_gas_used: 0,
+            ai_gas_by_carrier: BTreeMap::new(),
             pool: UndeclaredPool::default(),
-            rewards: Rewards::default(),
+            rewards,
             encoded: Vec::new(),
             transactions: Vec::new(),
             receipts: Vec::new(),
@@ -162,6 +176,7 @@ impl<'a> BlockExecutor<'a> {
         let ai_gas_used = self.evm.ctx.chain.ai_gas_used();
         self.header.gas_used += gas_used;
         self.ai_gas_used += ai_gas_used;
+        *self.ai_gas_by_carrier.entry(carrier).or_default() += ai_gas_used;
 
         let base_fee = self.base_fee();
         let tip = tx.effective_gas_price(Some(base_fee)).saturating_sub(u128::from(base_fee));
@@ -184,19 +199,23 @@ impl<'a> BlockExecutor<'a> {
     /// Closes the block: withdrawals, the state after it, roots, header.
     ///
     /// # Errors
-    /// When an earlier call failed already.
+    /// When an earlier call failed already, or the validators' account holds less than it owes.
     pub fn finish(self) -> Result<Executed, ExecutionError> {
-        let Self { ctx, evm, mut header, mut rewards, encoded, transactions, receipts, skipped, .. } = self;
+        let Self {
+            ctx, evm, mut header, ai_gas_by_carrier, mut rewards, encoded, transactions, receipts, skipped, ..
+        } = self;
         if let Some(failure) = self.failure {
             return Err(failure);
         }
         for payee in ctx.blue_producers {
-            rewards.add_gwei(*payee, ctx.spec.issuance_gwei);
+            rewards.add_gwei(*payee, ctx.spec.staking.issuance_block_gwei);
         }
         let work = evm.ctx.chain.work();
         let mut overlay = evm.into_overlay();
         ai::close_lane(&mut overlay, work, ctx.dag_blocks);
+        staking::record_ai_gas(&mut overlay, ctx.carriers, &ai_gas_by_carrier);
         let withdrawals = rewards.pay(&mut overlay);
+        staking::sweep(&mut overlay)?;
         let (base, diff) = overlay.into_diff();
         let state = base.apply(&diff);
 

@@ -4,7 +4,7 @@ use crate::ai::InferenceEngine;
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes};
 use lattice_state::{State, StateDiff};
-use lattice_types::{ChainSpec, Cid, EvmBlock, TxEnvelope, cid::MaybeCid};
+use lattice_types::{ChainSpec, Cid, EvmBlock, TxEnvelope, bls, cid::MaybeCid, finality::Offence};
 
 /// A producer that is paid at the end of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +13,17 @@ pub struct Payee {
     pub validator: u32,
     /// Its reward address.
     pub address: Address,
+}
+
+/// A validator that evidence convicts in this block. An unknown key, or one that was slashed before, changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slashing {
+    /// Key of the offender.
+    pub public_key: bls::PublicKey,
+    /// What it did.
+    pub offence: Offence,
+    /// Producer of the block that carries the evidence.
+    pub reporter: Payee,
 }
 
 /// The environment of one EVM block: that of the chain block it belongs to.
@@ -34,10 +45,18 @@ pub struct BlockContext<'a> {
     pub dag_blocks: u64,
     /// Hashes of earlier EVM blocks by number, for BLOCKHASH: at least the last 256 on this chain.
     pub block_hashes: &'a dyn Fn(u64) -> Option<B256>,
+    /// Producers of the blocks whose certificates of finality count for the first time here, one entry a certificate:
+    /// each earns the issuance of one.
+    pub certificates: &'a [Payee],
+    /// Offences whose evidence executes here, in order.
+    pub slashings: &'a [Slashing],
     /// Models whose readiness certificates this block executes, in order.
     pub activations: &'a [B256],
     /// Producers of the blue blocks executed here, one entry a block: they share the issuance.
     pub blue_producers: &'a [Payee],
+    /// Every DAG block executed here with its producer's index, in order. The chain block itself comes last, as
+    /// [`B256::ZERO`]: the carrier of its own transactions.
+    pub carriers: &'a [(B256, u32)],
     /// Runs models.
     pub inference: &'a dyn InferenceEngine,
 }

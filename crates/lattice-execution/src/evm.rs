@@ -10,6 +10,7 @@ use crate::{
     ai::AiHost,
     error::ExecutionError,
     overlay::{Overlay, OverlayFault},
+    staking,
 };
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, U256};
@@ -43,7 +44,7 @@ pub enum TransactError {
     Stopped(ExecutionError),
 }
 
-/// The block environment that a header describes.
+/// The block environment that a header describes. It knows no slot: whoever has one adds it.
 pub fn block_env(header: &Header) -> BlockEnv {
     BlockEnv {
         number: U256::from(header.number),
@@ -62,7 +63,8 @@ pub fn block_env(header: &Header) -> BlockEnv {
 }
 
 /// The machine for one block on top of a state.
-pub fn evm<'a>(spec: &ChainSpec, block: BlockEnv, overlay: Overlay<'a>, host: AiHost<'a>) -> LatticeEvm<'a> {
+pub fn evm<'a>(spec: &ChainSpec, block: BlockEnv, overlay: Overlay<'a>, mut host: AiHost<'a>) -> LatticeEvm<'a> {
+    host.set_stake_rules(staking::rules(&spec.staking));
     evm_at(SPEC, spec.chain_id, block, overlay, host)
 }
 

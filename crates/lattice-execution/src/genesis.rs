@@ -1,6 +1,6 @@
 //! The first EVM block and its state.
 
-use crate::header;
+use crate::{header, staking};
 use alloy_consensus::Header;
 use alloy_eips::{
     eip2935::{HISTORY_STORAGE_ADDRESS, HISTORY_STORAGE_CODE},
@@ -12,9 +12,10 @@ use lattice_types::{ChainSpec, EvmBlock, spec::GenesisAccount, system};
 
 /// The genesis of a chain: block, state, and the diff that makes the state from nothing.
 ///
-/// Beside the chain's own balances there are the contracts of EIP-4788 and EIP-2935, and five accounts without code
+/// Beside the chain's own balances there are the contracts of EIP-4788 and EIP-2935, and six accounts without code
 /// whose nonce is 1: EIP-161 would remove the system accounts and the fee vault otherwise, storage and all, and a CALL
-/// that brings ZK_PROVE its fee would pay for a new account each time, which the instruction does not.
+/// that brings ZK_PROVE its fee would pay for a new account each time, which the instruction does not. The stake of the
+/// chain's validators is made with them: the account STAKING holds it and its storage says whose it is.
 pub fn genesis(spec: &ChainSpec) -> (EvmBlock, State, StateDiff) {
     let mut diff = StateDiff::default();
     for GenesisAccount { address, balance } in &spec.alloc {
@@ -23,9 +24,14 @@ pub fn genesis(spec: &ChainSpec) -> (EvmBlock, State, StateDiff) {
     }
     predeploy(&mut diff, BEACON_ROOTS_ADDRESS, &BEACON_ROOTS_CODE);
     predeploy(&mut diff, HISTORY_STORAGE_ADDRESS, &HISTORY_STORAGE_CODE);
-    for address in [system::MODELS, system::TRAINING, system::INFERENCE, system::ZK_PROVE, system::FEE_VAULT] {
+    let system = [system::MODELS, system::TRAINING, system::INFERENCE, system::ZK_PROVE, system::STAKING];
+    for address in system.into_iter().chain([system::FEE_VAULT]) {
         fields(&mut diff, address).nonce = 1;
     }
+    let (registry, staked) = staking::genesis(&spec.validators);
+    let account = fields(&mut diff, system::STAKING);
+    account.balance = account.balance.saturating_add(staked);
+    diff.accounts.entry(system::STAKING).or_default().storage = registry;
     let state = State::empty().apply(&diff);
     let header = Header {
         timestamp: spec.genesis_time_s,

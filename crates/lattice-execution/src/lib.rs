@@ -1,9 +1,10 @@
 //! Floor 3: ordered transactions and a state in; receipts, a state diff and an Ethereum block out.
 //!
 //! The EVM is revm under the Osaka rules ([`evm`] holds its whole assembly). [`BlockExecutor`] runs one EVM block: the
-//! system calls of EIP-4788 and EIP-2935, activations of models, then every occurrence of a transaction in the order
-//! that the chain gives, then withdrawals (EIP-4895) that pay the producers. [`simulate`] answers `eth_call` and its
-//! relatives from the same machine. The rules of models and inferences live in [`ai`].
+//! system calls of EIP-4788 and EIP-2935, slashings, activations of models, then every occurrence of a transaction in
+//! the order that the chain gives, then withdrawals (EIP-4895) that pay the producers. [`simulate`] answers `eth_call`
+//! and its relatives from the same machine. The rules of models and inferences live in [`ai`], those of validators and
+//! their stake in [`staking`].
 //!
 //! This room knows no DAG, peer or mempool: whoever calls says which transactions come in which order and who carried
 //! them. It runs no model itself either: an [`InferenceEngine`] does.
@@ -20,6 +21,7 @@ mod header;
 mod overlay;
 mod rewards;
 pub mod simulate;
+pub mod staking;
 pub mod trace;
 mod tx;
 
@@ -28,7 +30,7 @@ pub use ai::{
     models, registration_count, registrations,
 };
 pub use block::BlockExecutor;
-pub use context::{BlockContext, Executed, Occurrence, Outcome, Payee, artifact_list_cid};
+pub use context::{BlockContext, Executed, Occurrence, Outcome, Payee, Slashing, artifact_list_cid};
 pub use error::{ExecutionError, InferenceError};
 pub use genesis::genesis;
 pub use header::{base_fee_next, inference_root, model_root, training_root};

@@ -282,6 +282,14 @@ impl Layers {
         self.layers.get(block).map(|layer| layer.parent)
     }
 
+    /// Height of the chain block that a layer or the base belongs to; `None` for unknown blocks.
+    pub fn height(&self, block: &B256) -> Option<u64> {
+        if *block == self.base {
+            return Some(self.base_height);
+        }
+        self.layers.get(block).map(|layer| layer.height)
+    }
+
     /// The ancestor of `block` at `height`, `block` included; `None` below the base and for unknown blocks.
     pub fn ancestor(&self, block: B256, height: u64) -> Option<B256> {
         let mut next = block;

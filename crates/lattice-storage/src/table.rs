@@ -16,6 +16,12 @@ pub enum Table {
     Reachability,
     /// Status of each block by hash: pending, executed, disqualified (chain).
     Status,
+    /// What certificates and epochs say at each block, by hash (chain).
+    Standings,
+    /// Justified and finalised checkpoints by their hash: many blocks share one (chain).
+    Finality,
+    /// Stake sets by the chain block at which they are read (chain).
+    StakeSets,
     /// Accounts and storage after the base block (state).
     State,
     /// What each chain block above the base changed (state).
@@ -42,13 +48,16 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the discriminants.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 20] = [
         Self::Headers,
         Self::Bodies,
         Self::Relations,
         Self::Ghostdag,
         Self::Reachability,
         Self::Status,
+        Self::Standings,
+        Self::Finality,
+        Self::StakeSets,
         Self::State,
         Self::Layers,
         Self::LayerLinks,
@@ -71,6 +80,9 @@ impl Table {
             Self::Ghostdag => "ghostdag",
             Self::Reachability => "reachability",
             Self::Status => "status",
+            Self::Standings => "standings",
+            Self::Finality => "finality",
+            Self::StakeSets => "stake_sets",
             Self::State => "state",
             Self::Layers => "layers",
             Self::LayerLinks => "layer_links",

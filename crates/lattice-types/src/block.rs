@@ -6,6 +6,8 @@
 use crate::{
     bls::{self, Domain},
     cid::MaybeCid,
+    evidence::Evidence,
+    finality::Certificate,
     readiness::ReadinessCertificate,
     tx::{TxEnvelope, decode_any},
 };
@@ -24,6 +26,9 @@ pub struct DagHeader {
     pub proposer: u32,
     /// VRF of the slot: the producer's signature over `epoch seed || slot`.
     pub vrf: bls::Signature,
+    /// Class of the producer's paid AI work, 0 to 3: `min(3, 4 a / AI lane's limit)`, a being the AI gas charged to the
+    /// transactions that its previous chain-executed block carried.
+    pub ai_class: u8,
     /// GHOSTDAG blue score.
     pub blue_score: u64,
     /// GHOSTDAG blue work.
@@ -85,6 +90,10 @@ pub struct DagBody {
     pub transactions: Vec<TxEnvelope>,
     /// Certificates by which pending models become active.
     pub readiness: Vec<ReadinessCertificate>,
+    /// Certificates of finality, in the order in which they are applied.
+    pub certificates: Vec<Certificate>,
+    /// Evidence of offences: at most one piece an offender.
+    pub evidence: Vec<Evidence>,
 }
 
 impl DagBody {
@@ -94,7 +103,7 @@ impl DagBody {
     }
 
     fn payload_length(&self) -> usize {
-        self.transactions.length() + self.readiness.length()
+        self.transactions.length() + self.readiness.length() + self.certificates.length() + self.evidence.length()
     }
 }
 
@@ -103,6 +112,8 @@ impl Encodable for DagBody {
         alloy_rlp::Header { list: true, payload_length: self.payload_length() }.encode(out);
         self.transactions.encode(out);
         self.readiness.encode(out);
+        self.certificates.encode(out);
+        self.evidence.encode(out);
     }
 
     fn length(&self) -> usize {
@@ -114,7 +125,12 @@ impl Encodable for DagBody {
 impl Decodable for DagBody {
     fn decode(buf: &mut &[u8]) -> alloy_rlp::Result<Self> {
         let mut payload = alloy_rlp::Header::decode_bytes(buf, true)?;
-        let body = Self { transactions: transactions(&mut payload)?, readiness: Decodable::decode(&mut payload)? };
+        let body = Self {
+            transactions: transactions(&mut payload)?,
+            readiness: Decodable::decode(&mut payload)?,
+            certificates: Decodable::decode(&mut payload)?,
+            evidence: Decodable::decode(&mut payload)?,
+        };
         if payload.is_empty() { Ok(body) } else { Err(alloy_rlp::Error::UnexpectedLength) }
     }
 }

@@ -24,6 +24,10 @@ pub enum Domain {
     Block,
     /// Readiness of a model's artifact.
     Readiness,
+    /// A vote for finality.
+    Vote,
+    /// Possession of a key that is being registered: the content is the registering account.
+    Possession,
 }
 
 impl Domain {
@@ -32,6 +36,8 @@ impl Domain {
             Self::Vrf => b"LAT-VRF",
             Self::Block => b"LAT-BLOCK",
             Self::Readiness => b"LAT-READY",
+            Self::Vote => b"LAT-VOTE",
+            Self::Possession => b"LAT-POSSESSION",
         }
     }
 

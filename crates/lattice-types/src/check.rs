@@ -1,12 +1,13 @@
 //! Checks of a block in isolation: everything that needs neither the DAG nor any state. They are the expensive ones
-//! (signatures), so they run in a pool before the chain's thread, which accepts only [`CheckedBlock`].
+//! (signatures), so they run in a pool before the chain's thread, which accepts only [`CheckedBlock`]. The seal (VRF and
+//! signature) needs the block's past to name its key; it is tried here with the key that is most likely.
 
 use crate::{
     ai_gas::AiGasSum,
-    block::DagBlock,
+    block::{DagBlock, DagHeader},
     bls::{self, Domain},
+    evidence::InvalidEvidence,
     limits,
-    readiness::InvalidReadiness,
     spec::ChainSpec,
     tx::{self, InvalidTx},
 };
@@ -14,7 +15,7 @@ use alloy_consensus::Transaction;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256};
 use rayon::prelude::*;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Why a block is refused for good, whatever the DAG looks like.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,9 +37,9 @@ pub enum InvalidBlock {
         /// Chain's limit.
         max: usize,
     },
-    /// The proposer is no validator.
-    #[error("proposer {0} is not in the validator registry")]
-    UnknownProposer(u32),
+    /// No such class of AI work.
+    #[error("the block claims AI class {0}, classes are 0 to 3")]
+    AiClass(u8),
     /// The VRF does not verify.
     #[error("the block's VRF does not verify for its proposer and slot")]
     Vrf,
@@ -85,12 +86,46 @@ pub enum InvalidBlock {
         /// What is wrong with it.
         error: InvalidTx,
     },
-    /// Too many readiness certificates.
-    #[error("the block has {0} readiness certificates, at most {max} are allowed", max = limits::READINESS_PER_BLOCK_MAX)]
-    TooManyCertificates(usize),
-    /// A readiness certificate does not hold.
+    /// Too many items of one kind besides transactions.
+    #[error("the block has {got} {what}, at most {max} are allowed")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// Items in the body.
+        got: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// Evidence that convicts nobody.
     #[error(transparent)]
-    Readiness(#[from] InvalidReadiness),
+    Evidence(#[from] InvalidEvidence),
+    /// A validator is slashed once: one piece of evidence is enough.
+    #[error("the block has more than one piece of evidence against the validator with key {0}")]
+    DuplicateEvidence(bls::PublicKey),
+}
+
+/// What VRF and signature of a header are verified with. Both depend on the past of the block, so only the chain knows
+/// them for certain; but mostly they are those of the newest head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealKey {
+    /// Key of the proposer.
+    pub public_key: bls::PublicKey,
+    /// Seed of the epoch of the block's slot.
+    pub epoch_seed: B256,
+}
+
+impl SealKey {
+    /// Verifies VRF and signature of a header.
+    ///
+    /// # Errors
+    /// [`InvalidBlock::Vrf`] or [`InvalidBlock::Signature`].
+    pub fn verify(&self, header: &DagHeader, chain_id: u64) -> Result<(), InvalidBlock> {
+        let content = bls::vrf_content(&self.epoch_seed, header.slot);
+        bls::verify(&self.public_key, Domain::Vrf, chain_id, &content, &header.vrf).map_err(|_| InvalidBlock::Vrf)?;
+        let signed = header.signing_hash();
+        bls::verify(&self.public_key, Domain::Block, chain_id, signed.as_slice(), &header.signature)
+            .map_err(|_| InvalidBlock::Signature)
+    }
 }
 
 /// A block whose checks in isolation passed, with its hash and its transactions' senders.
@@ -99,6 +134,7 @@ pub struct CheckedBlock {
     block: Arc<DagBlock>,
     hash: B256,
     senders: Vec<Address>,
+    sealed_with: Option<SealKey>,
 }
 
 impl CheckedBlock {
@@ -117,31 +153,75 @@ impl CheckedBlock {
         &self.senders
     }
 
-    /// A block that needs no second look: this node has just built it from recovered transactions and signed it, or
-    /// reads it back from its own store.
+    /// The key and seed with which VRF and signature were found good; `None` when nobody looked yet, or it was not this
+    /// key.
+    pub const fn sealed_with(&self) -> Option<&SealKey> {
+        self.sealed_with.as_ref()
+    }
+
+    /// A block that needs no second look: this node has just built it from recovered transactions, or reads it back from
+    /// its own store.
     pub fn trusted(block: DagBlock, senders: Vec<Address>) -> Self {
         assert_eq!(block.body.transactions.len(), senders.len(), "one sender a transaction");
         let hash = block.header.hash();
-        Self { block: Arc::new(block), hash, senders }
+        Self { block: Arc::new(block), hash, senders, sealed_with: None }
+    }
+
+    /// The same block, known to be sealed with this: by the node that has just signed it.
+    #[must_use]
+    pub const fn with_seal(mut self, seal: SealKey) -> Self {
+        self.sealed_with = Some(seal);
+        self
     }
 }
 
-/// Checks a block in isolation: form, limits, VRF, signatures; recovers all senders in parallel.
-pub fn check_in_isolation(block: DagBlock, spec: &ChainSpec) -> Result<CheckedBlock, InvalidBlock> {
+/// Checks a block in isolation: form, limits, signatures; recovers all senders in parallel.
+///
+/// `likely` is what its seal should verify with, as far as the caller can tell. When it does not, or nothing is given, the
+/// chain verifies the seal with what follows from the block's past.
+///
+/// # Errors
+/// See [`InvalidBlock`].
+pub fn check_in_isolation(
+    block: DagBlock,
+    spec: &ChainSpec,
+    likely: Option<&SealKey>,
+) -> Result<CheckedBlock, InvalidBlock> {
     check_header(&block, spec)?;
     let got = block.body.root();
     if got != block.header.body_root {
         return Err(InvalidBlock::BodyRoot { got, expected: block.header.body_root });
     }
+    check_counts(&block)?;
     let senders = check_transactions(&block, spec)?;
-    if block.body.readiness.len() > limits::READINESS_PER_BLOCK_MAX {
-        return Err(InvalidBlock::TooManyCertificates(block.body.readiness.len()));
-    }
-    for certificate in &block.body.readiness {
-        certificate.check(spec)?;
-    }
+    check_evidence(&block, spec)?;
+    let sealed_with = likely.filter(|key| key.verify(&block.header, spec.chain_id).is_ok()).copied();
     let hash = block.header.hash();
-    Ok(CheckedBlock { block: Arc::new(block), hash, senders })
+    Ok(CheckedBlock { block: Arc::new(block), hash, senders, sealed_with })
+}
+
+fn check_counts(block: &DagBlock) -> Result<(), InvalidBlock> {
+    let body = &block.body;
+    let counts = [
+        ("readiness certificates", body.readiness.len(), limits::READINESS_PER_BLOCK_MAX),
+        ("certificates of finality", body.certificates.len(), limits::CERTIFICATES_PER_BLOCK_MAX),
+        ("pieces of evidence", body.evidence.len(), limits::EVIDENCE_PER_BLOCK_MAX),
+    ];
+    match counts.into_iter().find(|(_, got, max)| got > max) {
+        Some((what, got, max)) => Err(InvalidBlock::TooMany { what, got, max }),
+        None => Ok(()),
+    }
+}
+
+fn check_evidence(block: &DagBlock, spec: &ChainSpec) -> Result<(), InvalidBlock> {
+    let mut offenders = BTreeSet::new();
+    for evidence in &block.body.evidence {
+        if !offenders.insert(*evidence.offender()) {
+            return Err(InvalidBlock::DuplicateEvidence(*evidence.offender()));
+        }
+        evidence.check(spec.chain_id)?;
+    }
+    Ok(())
 }
 
 fn check_header(block: &DagBlock, spec: &ChainSpec) -> Result<(), InvalidBlock> {
@@ -155,14 +235,10 @@ fn check_header(block: &DagBlock, spec: &ChainSpec) -> Result<(), InvalidBlock> 
     if !header.parents.is_sorted_by(|a, b| a < b) {
         return Err(InvalidBlock::ParentsOrder);
     }
-    let proposer =
-        spec.validators.get(header.proposer as usize).ok_or(InvalidBlock::UnknownProposer(header.proposer))?;
-    let content = bls::vrf_content(&spec.epoch_seed, header.slot);
-    bls::verify(&proposer.public_key, Domain::Vrf, spec.chain_id, &content, &header.vrf)
-        .map_err(|_| InvalidBlock::Vrf)?;
-    let signed = header.signing_hash();
-    bls::verify(&proposer.public_key, Domain::Block, spec.chain_id, signed.as_slice(), &header.signature)
-        .map_err(|_| InvalidBlock::Signature)
+    if header.ai_class > 3 {
+        return Err(InvalidBlock::AiClass(header.ai_class));
+    }
+    Ok(())
 }
 
 fn check_transactions(block: &DagBlock, spec: &ChainSpec) -> Result<Vec<Address>, InvalidBlock> {

@@ -8,6 +8,10 @@ pub const BLOCK_TX_BYTES_MAX: usize = 512 * 1024;
 pub const BLOCK_BYTES_MAX: usize = BLOCK_TX_BYTES_MAX + 64 * 1024;
 /// Readiness certificates in one DAG block.
 pub const READINESS_PER_BLOCK_MAX: usize = 16;
+/// Certificates of finality in one DAG block. One a checkpoint is the rule; the others catch up after a stall.
+pub const CERTIFICATES_PER_BLOCK_MAX: usize = 16;
+/// Pieces of evidence in one DAG block.
+pub const EVIDENCE_PER_BLOCK_MAX: usize = 8;
 /// Bytes of a model's name on chain; longer text belongs into the artifact.
 pub const MODEL_NAME_BYTES_MAX: usize = 32;
 /// Bytes of one artifact: a frozen graph with its weights.

@@ -3,7 +3,7 @@
 //! Off-chain weights must never fork or stall the chain, so a model is callable only after signers of two thirds of
 //! the stake said this in a certificate that some block carries.
 
-use crate::{bls, spec::ChainSpec};
+use crate::{bls, finality::Bitmap};
 use alloy_primitives::B256;
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 
@@ -12,59 +12,39 @@ use alloy_rlp::{RlpDecodable, RlpEncodable};
 pub struct ReadinessCertificate {
     /// The model.
     pub model_id: B256,
-    /// Indices into the validator registry, strictly ascending.
-    pub signers: Vec<u32>,
-    /// Aggregate of their signatures over the model id.
+    /// The epoch in which the signers said so.
+    pub epoch: u64,
+    /// Who said so, by position in the stake set of that epoch.
+    pub signers: Bitmap,
+    /// Aggregate of their signatures.
     pub signature: bls::Signature,
 }
 
-/// Why a certificate is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InvalidReadiness {
-    /// The signers are not strictly ascending indices of the registry.
-    #[error("the signers of a readiness certificate must be strictly ascending registry indices")]
-    Signers,
-    /// Not enough stake.
-    #[error("a readiness certificate needs two thirds of the stake, its signers hold {signed} of {total}")]
-    Stake {
-        /// Stake of the signers.
-        signed: u128,
-        /// Stake of all validators.
-        total: u128,
-    },
-    /// The aggregate does not verify.
-    #[error("readiness certificate: {0}")]
-    Signature(#[from] bls::InvalidBls),
+/// The bytes that are signed, under the domain of readiness and the chain id: `model id || epoch`.
+pub fn content(model_id: &B256, epoch: u64) -> [u8; 40] {
+    let mut out = [0; 40];
+    out[..32].copy_from_slice(model_id.as_slice());
+    out[32..].copy_from_slice(&epoch.to_be_bytes());
+    out
 }
 
-/// One validator's signature of readiness, to be aggregated.
-pub fn sign(key: &bls::SecretKey, chain_id: u64, model_id: &B256) -> bls::Signature {
-    key.sign(bls::Domain::Readiness, chain_id, model_id.as_slice())
+/// One validator's word on a model, as it is gossiped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct Attestation {
+    /// The model.
+    pub model_id: B256,
+    /// The epoch in which it was given.
+    pub epoch: u64,
+    /// Who gave it, by place in the validator registry.
+    pub signer: u32,
+    /// The signer's signature.
+    pub signature: bls::Signature,
 }
 
-impl ReadinessCertificate {
-    /// Checks signers, stake (at least two thirds) and the aggregate signature.
-    pub fn check(&self, spec: &ChainSpec) -> Result<(), InvalidReadiness> {
-        if !self.signers.is_sorted_by(|a, b| a < b) {
-            return Err(InvalidReadiness::Signers);
-        }
-        let mut keys = Vec::with_capacity(self.signers.len());
-        let mut signed = 0u128;
-        for &index in &self.signers {
-            let validator = spec.validators.get(index as usize).ok_or(InvalidReadiness::Signers)?;
-            keys.push(validator.public_key);
-            signed += u128::from(validator.stake);
-        }
-        let total = spec.stake_total();
-        if signed * 3 < total * 2 {
-            return Err(InvalidReadiness::Stake { signed, total });
-        }
-        Ok(bls::verify_aggregate(
-            &keys,
-            bls::Domain::Readiness,
-            spec.chain_id,
-            self.model_id.as_slice(),
-            &self.signature,
-        )?)
+impl Attestation {
+    /// Signs one.
+    pub fn sign(model_id: B256, epoch: u64, signer: u32, key: &bls::SecretKey, chain_id: u64) -> Self {
+        let signature = key.sign(bls::Domain::Readiness, chain_id, &content(&model_id, epoch));
+        Self { model_id, epoch, signer, signature }
     }
 }

@@ -11,12 +11,35 @@ use alloy_rlp::RlpEncodable;
 /// A validator of the registry.
 #[derive(Debug, Clone, PartialEq, Eq, RlpEncodable)]
 pub struct Validator {
-    /// BLS key, registered with a proof of possession.
+    /// BLS key. Who writes a chain specification must have seen a proof of its possession.
     pub public_key: bls::PublicKey,
     /// Stake in LAT.
     pub stake: u64,
-    /// Account that its rewards are withdrawn to.
+    /// Account that its rewards are withdrawn to. It owns the stake, too.
     pub reward: Address,
+}
+
+/// Rules of stake: who may be a validator, what it earns, what it loses. Fractions are in millionths (ppm).
+#[derive(Debug, Clone, PartialEq, Eq, RlpEncodable)]
+pub struct Staking {
+    /// Validators that vote and produce at most: those with the largest stakes.
+    pub members_max: usize,
+    /// Stake that a validator needs at least, LAT.
+    pub stake_min: u64,
+    /// At most one in this many members joins, and as many leave, an epoch (but always one may).
+    pub churn_divisor: usize,
+    /// Slots from a withdrawal of stake to its payment. Until then it can be slashed.
+    pub unbonding_slots: u64,
+    /// Issuance for each blue block to its producer, gwei.
+    pub issuance_block_gwei: u64,
+    /// Issuance for each certificate of finality to the producer that was the first to carry it, gwei.
+    pub issuance_certificate_gwei: u64,
+    /// Share of the stake that a double or surround vote costs.
+    pub slash_vote_ppm: u32,
+    /// Share of the stake that an equivocation costs.
+    pub slash_equivocation_ppm: u32,
+    /// Share of what is slashed that goes to the producer that carried the evidence; the rest is burned.
+    pub reporter_ppm: u32,
 }
 
 /// Balance of an account at genesis.
@@ -47,6 +70,21 @@ pub struct ChainSpec {
     pub mergeset_max: usize,
     /// Blue score below a block at which its merge-depth root lies: it merges nothing that lacks this root.
     pub merge_depth: u64,
+    /// Blue score below a block at which its pruning point lies: what is not in this point's future may be forgotten.
+    pub pruning_depth: u64,
+    /// Active-slot coefficient f in millionths, 1 to 1,000,000: the chance that a slot has a producer. At 1,000,000
+    /// every validator may use every slot.
+    pub active_slot_ppm: u32,
+    /// Slots of an epoch, at least 3.
+    pub epoch_slots: u64,
+    /// Slots from one checkpoint to the next, at least 1.
+    pub checkpoint_slots: u64,
+    /// A voted block is at least this many slots older than its checkpoint.
+    pub checkpoint_lag_slots: u64,
+    /// Rules of stake.
+    pub staking: Staking,
+    /// Whether AI class gives work: a block then weighs 16, and 17 from class 1 on, instead of 1.
+    pub ai_work: bool,
     /// Gas limit of one DAG block.
     pub gas_limit: u64,
     /// Of it, what model work may take: the AI lane. One transaction may take all of it.
@@ -59,13 +97,11 @@ pub struct ChainSpec {
     pub elasticity: u64,
     /// Base fee of the genesis block, wei.
     pub base_fee_initial: u64,
-    /// Issuance a blue block, gwei.
-    pub issuance_gwei: u64,
     /// Executed chain blocks whose state is kept for reorgs and reads of old blocks.
     pub state_window: u64,
-    /// Seed of the VRF.
+    /// Seed of the first epoch's lottery.
     pub epoch_seed: B256,
-    /// The validators.
+    /// The validators at genesis.
     pub validators: Vec<Validator>,
     /// Balances at genesis, wei.
     pub alloc: Vec<GenesisAccount>,
@@ -139,6 +175,24 @@ impl ChainSpec {
             parents_max: 24,
             mergeset_max: 180,
             merge_depth: 2_400,
+            pruning_depth: 345_600,
+            active_slot_ppm: 1_000_000,
+            epoch_slots: 300_000,
+            checkpoint_slots: 3_000,
+            // One node agrees with itself at once.
+            checkpoint_lag_slots: 0,
+            staking: Staking {
+                members_max: 1_024,
+                stake_min: 1_000,
+                churn_divisor: 32,
+                unbonding_slots: 14 * 24 * 3600 * 1000,
+                issuance_block_gwei: 0,
+                issuance_certificate_gwei: 0,
+                slash_vote_ppm: 1_000_000,
+                slash_equivocation_ppm: 50_000,
+                reporter_ppm: 62_500,
+            },
+            ai_work: false,
             gas_limit: 60_000_000,
             // Half of the block: transfers always find the other half.
             ai_gas_limit: 30_000_000,
@@ -148,7 +202,6 @@ impl ChainSpec {
             ai_gas_undeclared: 500_000,
             elasticity: 4,
             base_fee_initial: 1_000_000_000,
-            issuance_gwei: 0,
             state_window: 256,
             epoch_seed: keccak256(b"lattice dev seed"),
             validators: vec![Validator {
@@ -160,9 +213,45 @@ impl ChainSpec {
         }
     }
 
-    /// The stake of all validators.
-    pub fn stake_total(&self) -> u128 {
-        self.validators.iter().map(|validator| u128::from(validator.stake)).sum()
+    /// A chain of several validators with the rules of a network: slots of 250 ms, a lottery that gives 4 blocks/s,
+    /// checkpoints every 3 s with 3 s of lag, epochs of 300 s. The accounts are the development chain's.
+    pub fn network(validators: Vec<Validator>) -> Self {
+        let dev = Self::dev();
+        Self {
+            name: "lattice-network".into(),
+            slot_ms: 250,
+            active_slot_ppm: 632_000,
+            epoch_slots: 1_200,
+            checkpoint_slots: 12,
+            checkpoint_lag_slots: 12,
+            staking: Staking {
+                unbonding_slots: 14 * 24 * 3600 * 4,
+                issuance_block_gwei: 10_000_000,
+                issuance_certificate_gwei: 10_000_000,
+                ..dev.staking
+            },
+            epoch_seed: keccak256(b"lattice network seed"),
+            validators,
+            ..dev
+        }
+    }
+
+    /// What a block of this class adds to the blue work of those that merge it as blue.
+    pub const fn work(&self, ai_class: u8) -> u128 {
+        match (self.ai_work, ai_class) {
+            (false, _) => 1,
+            (true, 0) => 16,
+            (true, _) => 17,
+        }
+    }
+
+    /// The class of a producer with this much AI gas charged in its previous chain-executed block.
+    pub const fn ai_class(&self, ai_gas: u64) -> u8 {
+        if self.ai_gas_limit == 0 {
+            return 0;
+        }
+        let class = ai_gas.saturating_mul(4) / self.ai_gas_limit;
+        if class > 3 { 3 } else { class as u8 }
     }
 
     /// AI gas of a DAG block at which the lane price stays as it is. Never 0.
@@ -175,6 +264,12 @@ impl ChainSpec {
     /// The EVM timestamp of a slot, in seconds.
     pub const fn timestamp(&self, slot: u64) -> u64 {
         self.genesis_time_s + slot.saturating_mul(self.slot_ms) / 1000
+    }
+
+    /// The first slot with at least this EVM timestamp.
+    pub const fn slot_at(&self, timestamp: u64) -> u64 {
+        let slot_ms = if self.slot_ms == 0 { 1 } else { self.slot_ms };
+        timestamp.saturating_sub(self.genesis_time_s).saturating_mul(1000).div_ceil(slot_ms)
     }
 
     /// The genesis DAG block. Its body root commits to all parameters,
@@ -192,6 +287,7 @@ impl ChainSpec {
             slot: 0,
             proposer: 0,
             vrf: bls::Signature::ZERO,
+            ai_class: 0,
             blue_score: 0,
             blue_work: 0,
             body_root: self.commitment(),
@@ -216,6 +312,18 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::tx::TxSigner;
+
+    #[test]
+    fn a_timestamp_names_the_first_slot_that_has_it() {
+        for slot_ms in [1, 250, 400, 1_000, 12_000] {
+            let spec = ChainSpec { slot_ms, ..ChainSpec::dev() };
+            for slot in (0..60).chain([1_000_000, 1_000_001]) {
+                let first = spec.slot_at(spec.timestamp(slot));
+                assert!(first <= slot && spec.timestamp(first) == spec.timestamp(slot), "{slot_ms} ms, slot {slot}");
+                assert!(first == 0 || spec.timestamp(first - 1) < spec.timestamp(slot), "{slot_ms} ms, slot {slot}");
+            }
+        }
+    }
 
     #[test]
     fn dev_keys_belong_to_their_addresses() {

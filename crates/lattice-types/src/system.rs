@@ -28,6 +28,10 @@ pub const INFERENCE: Address = address!("0x00000000000000000000000000000000000a3
 /// Every address that an AI operation is reached at.
 pub const DOORS: [Address; 8] = [TENSOR_OP, MODEL_LOAD, MODEL_EXEC, ZK_PROVE, ZK_VERIFY, MODELS, TRAINING, INFERENCE];
 
+/// System account of the validators: its storage is their registry, its balance exactly what they have staked. Ordinary
+/// transactions and contracts reach it with Solidity's ABI.
+pub const STAKING: Address = address!("0x0000000000000000000000000000000000057a4e");
+
 /// Beneficiary of every EVM block. Nobody holds its key: what lands here is burned, and producers are paid their tips
 /// by withdrawals instead, because one EVM block carries the transactions of many producers.
 pub const FEE_VAULT: Address = address!("0x000000000000000000000000000000000000fee0");

@@ -108,6 +108,9 @@ impl Bench {
             dag_blocks: 1,
             block_hashes: &|_| None,
             activations,
+            certificates: &[],
+            slashings: &[],
+            carriers: &[],
             blue_producers: &[],
             inference: &engine,
         };

@@ -1,4 +1,4 @@
-//! The mempool: recovered transactions that wait for a block, and the readiness certificates that wait with them.
+//! The mempool: recovered transactions that wait for a block.
 //!
 //! Transactions wait in lanes (`lane`): ordinary ones, models and their updates, training, inference. Each lane is bounded
 //! in transactions and bytes, in total and a sender; when one is full, the cheapest last transaction of a sender goes
@@ -18,12 +18,11 @@ pub use index::PoolIndex;
 pub use lane::Lane;
 pub use ready::{Draw, Ready};
 
-use crate::models;
 use alloy_consensus::Transaction;
 use alloy_primitives::{Address, B256};
 use lane::LIMITS;
 use lattice_state::State;
-use lattice_types::{ChainSpec, ReadinessCertificate, RecoveredTx};
+use lattice_types::{ChainSpec, RecoveredTx};
 use queue::{Occupancy, Queue, Waiting};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -32,25 +31,18 @@ pub const NONCE_GAP_MAX: u64 = 8_192;
 /// A replacement must raise both fees by this many percent.
 pub const REPLACEMENT_PERCENT: u128 = 10;
 
-/// Transactions and certificates that wait for a block.
+/// Transactions that wait for a block.
 #[derive(Debug)]
 pub struct Pool {
     senders: BTreeMap<Address, Queue>,
     /// What each lane holds.
     held: Occupancy,
-    /// Certificates by model.
-    certificates: BTreeMap<B256, ReadinessCertificate>,
     index: Arc<PoolIndex>,
 }
 
 impl Pool {
     pub fn new() -> Self {
-        Self {
-            senders: BTreeMap::new(),
-            held: Occupancy::default(),
-            certificates: BTreeMap::new(),
-            index: Arc::default(),
-        }
+        Self { senders: BTreeMap::new(), held: Occupancy::default(), index: Arc::default() }
     }
 
     /// What others may read of the pool without waiting for the chain's thread.
@@ -172,7 +164,6 @@ impl Pool {
         for sender in senders {
             self.settle(&sender, state);
         }
-        self.certificates.retain(|model, _| models::is_pending(state, model));
     }
 
     /// Brings one sender's queue and its entry in the index up to the state.
@@ -185,16 +176,6 @@ impl Pool {
         queue.restart();
         queue.settle_next(nonce);
         self.note(*sender);
-    }
-
-    /// Keeps a certificate for the next block.
-    pub fn add_certificate(&mut self, certificate: ReadinessCertificate) {
-        self.certificates.insert(certificate.model_id, certificate);
-    }
-
-    /// Certificates that wait, by model.
-    pub fn certificates(&self) -> impl Iterator<Item = &ReadinessCertificate> {
-        self.certificates.values()
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod net;
 
+mod committee;
 mod crash;
 mod disqualified;
 mod merge;

@@ -111,7 +111,8 @@ fn red_blocks_execute_too_and_their_tips_go_to_the_merging_producer() {
 
 #[test]
 fn issuance_is_paid_for_blue_blocks_only() {
-    let spec = ChainSpec { issuance_gwei: 5, ..narrow() };
+    let mut spec = narrow();
+    spec.staking.issuance_block_gwei = 5;
     let mut nodes: Vec<_> = (0..3).map(|v| Node::with(spec.clone(), Arc::new(MemoryKv::new()), v)).collect();
     let wide: Vec<_> = (0..2).map(|i| nodes[i].seal([])).collect();
     nodes[2].give_all(&wide);

@@ -1,11 +1,11 @@
 //! A model's way: deployed, attested, active, run.
 
-use crate::net::{Node, VALIDATORS, key, nodes, signer, spec};
+use crate::net::{Node, key, nodes, signer, spec};
 use alloy_primitives::{B256, Bytes, keccak256};
-use lattice_chain::{ChainError, Input, ModelError, ModelStatus};
+use lattice_chain::{AttestationRefused, ChainError, Input, ModelError, ModelStatus};
 use lattice_inference::{ImportOptions, import_onnx};
 use lattice_types::{
-    InvalidTx, ReadinessCertificate, RecoveredTx, TxEnvelope, bls, readiness, recover,
+    Attestation, InvalidTx, RecoveredTx, TxEnvelope, recover,
     spec::DEV_CHAIN_ID,
     tx::{AiKind, Inference, InferencePayload, ModelDeploy, ModelDeployPayload, TxAi},
 };
@@ -53,10 +53,12 @@ where
     signer(account).sign(tx).into()
 }
 
-/// A certificate by the first `signers` validators.
-fn certificate(model_id: B256, signers: u32) -> ReadinessCertificate {
-    let signatures: Vec<_> = (0..signers).map(|v| readiness::sign(&key(v), DEV_CHAIN_ID, &model_id)).collect();
-    ReadinessCertificate { model_id, signers: (0..signers).collect(), signature: bls::aggregate(&signatures).unwrap() }
+/// The first `signers` validators say that they hold a model.
+fn attest(node: &mut Node, model_id: B256, signers: u32) {
+    for validator in 0..signers {
+        let attestation = Attestation::sign(model_id, 0, validator, &key(validator), DEV_CHAIN_ID);
+        node.chain.handle(0, Input::Attestation(attestation)).unwrap();
+    }
 }
 
 fn status(node: &Node, model_id: &B256) -> Option<ModelStatus> {
@@ -85,12 +87,12 @@ fn pending_until_certified_then_the_same_answer_everywhere() {
 
     let record = nodes[0].chain.view().unwrap().model(&id).unwrap();
     nodes[0].models.verify(&id, &record).unwrap();
-    nodes[0].chain.handle(0, Input::Readiness(certificate(id, 3))).unwrap();
-    assert!(nodes[0].chain.has_work().unwrap(), "a certificate alone is worth a block");
+    attest(&mut nodes[0], id, 3);
+    assert!(nodes[0].chain.has_work(0).unwrap(), "a certificate alone is worth a block");
     let activate = nodes[0].seal([]);
     assert_eq!(activate.block().body.readiness.len(), 1);
     assert_eq!(status(&nodes[0], &id), Some(ModelStatus::Active));
-    assert!(!nodes[0].chain.has_work().unwrap());
+    assert!(!nodes[0].chain.has_work(0).unwrap());
 
     let run = nodes[0].seal([ai::<Inference>(2, &input)]);
     nodes[1].give_all([&early, &activate, &run]);
@@ -107,10 +109,30 @@ fn pending_until_certified_then_the_same_answer_everywhere() {
 }
 
 #[test]
-fn a_certificate_below_two_thirds_is_refused() {
-    let spec = spec();
-    assert!(certificate(B256::ZERO, 2).check(&spec).is_err(), "2 of {VALIDATORS}");
-    certificate(B256::ZERO, 3).check(&spec).unwrap();
+fn attestations_count_once_and_from_members_only() {
+    let mut nodes = nodes(1);
+    let node = &mut nodes[0];
+    let payload = put_digits(node);
+    let id = payload.model_id;
+    let give = |node: &mut Node, attestation| node.chain.handle(0, Input::Attestation(attestation)).unwrap_err();
+    let sign = |epoch, validator, by| Attestation::sign(id, epoch, validator, &key(by), DEV_CHAIN_ID);
+    let early = give(node, sign(0, 0, 0));
+    assert!(matches!(early, ChainError::Attestation(AttestationRefused::NotPending(model)) if model == id), "{early}");
+    node.seal([ai::<ModelDeploy>(0, &payload)]);
+    let late = give(node, sign(2, 0, 0));
+    assert!(
+        matches!(late, ChainError::Attestation(AttestationRefused::Epoch { found: 2, now: 0 })),
+        "nobody may roll an epoch far ahead: {late}"
+    );
+    let stranger = give(node, sign(0, 9, 9));
+    assert!(matches!(stranger, ChainError::Attestation(AttestationRefused::UnknownValidator(9))), "{stranger}");
+    let forged = give(node, sign(0, 1, 2));
+    assert!(matches!(forged, ChainError::Attestation(AttestationRefused::Signature(_))), "{forged}");
+    attest(node, id, 2);
+    attest(node, id, 2);
+    assert!(!node.chain.has_work(0).unwrap(), "two of four validators are no two thirds, however often they say it");
+    attest(node, id, 3);
+    assert!(node.chain.has_work(0).unwrap());
 }
 
 #[test]
@@ -119,7 +141,7 @@ fn a_node_without_the_artifact_stops_instead_of_guessing() {
     let payload = put_digits(&nodes[0]);
     let id = payload.model_id;
     let deploy = nodes[0].seal([ai::<ModelDeploy>(0, &payload)]);
-    nodes[0].chain.handle(0, Input::Readiness(certificate(id, 4))).unwrap();
+    attest(&mut nodes[0], id, 4);
     let activate = nodes[0].seal([]);
     let input = InferencePayload {
         model_id: id,
@@ -207,7 +229,7 @@ fn many_inputs_of_one_model_give_the_bits_and_gas_of_single_runs() {
     put_digits(&nodes[1]);
     put_digits(&nodes[2]);
     let deploy = nodes[0].seal([ai::<ModelDeploy>(0, &payload)]);
-    nodes[0].chain.handle(0, Input::Readiness(certificate(id, 4))).unwrap();
+    attest(&mut nodes[0], id, 4);
     let activate = nodes[0].seal([]);
 
     let ask = |account, byte: u8, length: u64, bound| {

@@ -5,7 +5,7 @@ use alloy_primitives::{Address, Bytes, TxKind, U256};
 use lattice_chain::{Chain, ChainError, ChainOptions, Effects, Input, ModelStore};
 use lattice_storage::{ArtifactStore, Kv, MemoryKv};
 use lattice_types::{
-    ChainSpec, CheckedBlock, RecoveredTx, TxEnvelope, Validator,
+    ChainSpec, CheckedBlock, CheckedVote, RecoveredTx, TxEnvelope, Validator,
     bls::{Domain, SecretKey, vrf_content},
     check_in_isolation, recover,
     spec::{DEV_ACCOUNTS, DEV_CHAIN_ID},
@@ -30,6 +30,12 @@ pub fn reward(validator: u32) -> Address {
 pub fn spec() -> ChainSpec {
     let validator = |index| Validator { public_key: key(index).public_key(), stake: 1_000, reward: reward(index) };
     ChainSpec { validators: (0..u32::from(VALIDATORS)).map(validator).collect(), ..ChainSpec::dev() }
+}
+
+/// The same with one validator, whose vote alone makes a block final, and a checkpoint in every slot.
+pub fn solo() -> ChainSpec {
+    let whole = spec();
+    ChainSpec { validators: whole.validators[..1].to_vec(), checkpoint_slots: 1, ..whole }
 }
 
 /// One node: a chain, its store, its artifacts.
@@ -73,7 +79,8 @@ impl Node {
     /// Builds and signs a block on what this node knows, without inserting it.
     pub fn build(&mut self, slot: u64) -> CheckedBlock {
         let key = key(self.validator);
-        let vrf = key.sign(Domain::Vrf, DEV_CHAIN_ID, &vrf_content(&self.spec.epoch_seed, slot));
+        let seed = self.chain.seal_key(slot, self.validator).unwrap().expect("a member").epoch_seed;
+        let vrf = key.sign(Domain::Vrf, DEV_CHAIN_ID, &vrf_content(&seed, slot));
         let input = Input::Slot { slot, proposer: self.validator, vrf };
         let effects = self.chain.handle(self.time(slot), input).unwrap();
         effects.seal.expect("a slot gives a template").seal(&key, DEV_CHAIN_ID)
@@ -90,11 +97,33 @@ impl Node {
         block
     }
 
+    /// What a validator votes for at a slot as this node sees it, signed.
+    pub fn vote_of(&mut self, validator: u32, slot: u64) -> Option<CheckedVote> {
+        let vote = self.chain.vote(self.time(slot), validator).unwrap()?;
+        Some(CheckedVote::sign(vote, validator, &key(validator), DEV_CHAIN_ID))
+    }
+
+    /// Gives a vote at a slot.
+    pub fn give_vote(&mut self, slot: u64, vote: CheckedVote) -> Result<Effects, ChainError> {
+        self.chain.handle(self.time(slot), Input::Vote(vote))
+    }
+
+    /// Some validators vote at a slot for what this node sees.
+    pub fn vote(&mut self, validators: std::ops::Range<u32>, slot: u64) {
+        for validator in validators {
+            if let Some(vote) = self.vote_of(validator, slot) {
+                self.give_vote(slot, vote).unwrap();
+            }
+        }
+    }
+
     /// Gives a block as a peer would: through the checks in isolation.
     pub fn give(&mut self, block: &CheckedBlock) -> Result<Effects, ChainError> {
-        let checked = check_in_isolation((**block.block()).clone(), &self.spec).unwrap();
+        let header = &block.block().header;
+        let likely = self.chain.view().unwrap().seal_key(header.slot, header.proposer).unwrap();
+        let checked = check_in_isolation((**block.block()).clone(), &self.spec, likely.as_ref()).unwrap();
         assert_eq!(checked.senders(), block.senders());
-        let now = self.time(block.block().header.slot);
+        let now = self.time(header.slot);
         self.chain.handle(now, Input::Block(checked))
     }
 

@@ -75,7 +75,7 @@ fn a_gap_waits_and_pending_nonces_stop_before_it() {
     assert_eq!(index.counts(), (1, 1));
     node.seal([]);
     assert_eq!(node.chain.head().transactions.len(), 1);
-    assert!(!node.chain.has_work().unwrap(), "nothing can be executed before nonce 1 arrives");
+    assert!(!node.chain.has_work(0).unwrap(), "nothing can be executed before nonce 1 arrives");
     node.seal([transfer(0, 1, TARGET, 1)]);
     assert_eq!(node.chain.head().transactions.len(), 2);
     assert_eq!(index.counts(), (0, 0));
@@ -105,7 +105,7 @@ fn a_fee_cap_below_the_base_fee_waits_without_empty_blocks() {
         tx.max_priority_fee_per_gas = 1;
     }))
     .unwrap();
-    assert!(!node.chain.has_work().unwrap());
+    assert!(!node.chain.has_work(0).unwrap());
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn what_does_not_fit_into_a_block_goes_into_the_next() {
     let heavy = |nonce| transaction(0, nonce, |tx| tx.gas_limit = 16_000_000);
     node.seal((0..5).map(heavy));
     assert_eq!(node.chain.head().transactions.len(), 3, "60 M gas hold three declared limits of 16 M");
-    assert!(node.chain.has_work().unwrap());
+    assert!(node.chain.has_work(0).unwrap());
     node.seal([]);
     assert_eq!(node.chain.head().transactions.len(), 2);
 }

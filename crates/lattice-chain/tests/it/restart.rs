@@ -1,6 +1,6 @@
 //! Opening the store is the only way to recover, and gives back everything.
 
-use crate::net::{Node, address, nodes, spec, transfer};
+use crate::net::{Node, address, nodes, solo, spec, transfer};
 use alloy_primitives::{Address, U256};
 use lattice_chain::{Chain, ViewError};
 use lattice_storage::MemoryKv;
@@ -41,11 +41,13 @@ fn head_state_and_receipts_survive() {
 
 #[test]
 fn the_state_window_is_kept_and_older_state_is_flattened() {
-    let spec = ChainSpec { state_window: 8, ..spec() };
+    let spec = ChainSpec { state_window: 8, ..solo() };
     let mut node = Node::with(spec, Arc::new(MemoryKv::new()), 0);
     for nonce in 0..60 {
         node.seal([transfer(0, nonce, TARGET, 1)]);
+        node.vote(0..1, nonce + 1);
     }
+    assert_eq!(node.chain.finality().finalised().index, 58, "each block is final two blocks later");
     for _ in 0..2 {
         let view = node.chain.view().unwrap();
         assert_eq!(view.head().header.number, 60);
@@ -64,14 +66,29 @@ fn the_state_window_is_kept_and_older_state_is_flattened() {
 }
 
 #[test]
-fn an_archive_answers_at_every_block_from_its_start_on() {
+fn without_finality_no_state_that_a_reorganisation_may_need_is_flattened() {
     let spec = ChainSpec { state_window: 8, ..spec() };
+    let mut node = Node::with(spec.clone(), Arc::new(MemoryKv::new()), 0);
+    let mut other = Node::with(spec, Arc::new(MemoryKv::new()), 1);
+    for nonce in 0..60 {
+        node.seal([transfer(0, nonce, TARGET, 1)]);
+    }
+    let heavier: Vec<_> = (0..61).map(|_| other.seal([])).collect();
+    node.give_all(&heavier);
+    assert_eq!(node.head(), other.head(), "it leaves all of its own chain behind");
+    assert_eq!(node.balance(TARGET), U256::ZERO);
+}
+
+#[test]
+fn an_archive_answers_at_every_block_from_its_start_on() {
+    let spec = ChainSpec { state_window: 8, ..solo() };
     let mut node = Node::with(spec, Arc::new(MemoryKv::new()), 0);
     let mut nonce = 0;
     let mut grow = |node: &mut Node, blocks: u64| {
         for _ in 0..blocks {
             node.seal([transfer(0, nonce, TARGET, 1)]);
             nonce += 1;
+            node.vote(0..1, nonce);
         }
     };
     grow(&mut node, 60);

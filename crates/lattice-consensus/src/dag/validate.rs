@@ -1,6 +1,8 @@
 //! Header rules in context, and colouring: all that can fail, before anything changes.
 
-use crate::{BlockFacts, CheckError, Dag, InvalidHeader, dag::Block, ghostdag::Colouring};
+use lattice_storage::StorageFault;
+
+use crate::{BlockFacts, CheckError, Dag, GhostdagData, InvalidHeader, dag::Block, ghostdag::Colouring};
 
 /// A block that is checked and coloured, ready for [`Dag::insert`] into the DAG that prepared it. Other blocks may be
 /// inserted in between: a colouring depends on nothing but the past of the block.
@@ -20,6 +22,14 @@ impl Prepared {
 }
 
 impl Dag {
+    /// What GHOSTDAG says of a prepared block.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn data_of(&self, prepared: &Prepared) -> Result<GhostdagData, StorageFault> {
+        Ok(self.data(&prepared.0.colouring))
+    }
+
     /// Checks the rules that a header must keep in the context of its past:
     /// parents known, in limit, strictly ascending, none an ancestor of another; slot after every parent's; mergeset in
     /// limit and nothing in it below the merge depth; claimed blue score and blue work equal to the computed ones.

@@ -46,7 +46,7 @@ pub struct EpochState {
     pub set: SetSource,
     /// The same for the next epoch.
     next_set: SetSource,
-    /// Chained hash over the seed and the VRF outputs that count for the next one.
+    /// Chained hash over the first seed and all VRF outputs that count for a seed.
     mix: B256,
     /// The newest chain block.
     tip: SetSource,
@@ -63,17 +63,24 @@ impl EpochState {
     }
 
     /// The state in which a block of this slot is judged: rolled on to the slot's epoch. Slots before the newest chain
-    /// block's epoch leave it as it is (such a block is invalid for its slot anyway). Rolling costs a hash an epoch, so compare the
-    /// slot with the clock first.
+    /// block's epoch leave it as it is (such a block is invalid for its slot anyway).
     #[must_use]
     pub fn at(&self, params: &EpochParams, slot: u64) -> Self {
         let mut state = *self;
         let epoch = params.epoch_of(slot);
-        // Epochs without chain blocks have nothing to mix in, yet each has a seed of its own. A set carries over from the
-        // second of them on, so the loop could be cut short for sets, but not for seeds.
-        while state.epoch < epoch {
-            state.roll();
+        if epoch <= state.epoch {
+            return state;
         }
+        // The set of epoch e is read at the last chain block of e-2. After two epochs without a block there is nothing new
+        // to read, so any number of them takes two steps.
+        for _ in 0..(epoch - state.epoch).min(2) {
+            state.set = state.next_set;
+            if state.tip.finalised > state.next_set.finalised {
+                state.next_set = state.tip;
+            }
+        }
+        state.epoch = epoch;
+        state.seed = keccak256([b"LAT-SEED".as_slice(), state.mix.as_slice(), &epoch.to_be_bytes()].concat());
         state
     }
 
@@ -89,17 +96,16 @@ impl EpochState {
         state
     }
 
-    /// To the next epoch. The set of epoch e is read at the last chain block of e-2, if that block's past finalised more
-    /// than the past of the block it was read at before: while finality stands still, sets stand still.
-    fn roll(&mut self) {
-        self.epoch += 1;
-        let epoch = self.epoch.to_be_bytes();
-        self.seed = keccak256([b"LAT-SEED".as_slice(), self.mix.as_slice(), &epoch].concat());
-        self.mix = self.seed;
-        self.set = self.next_set;
-        if self.tip.finalised > self.next_set.finalised {
-            self.next_set = self.tip;
-        }
+    /// The chain block at which the stake set of the next epoch is read.
+    pub const fn next_set(&self) -> SetSource {
+        self.next_set
+    }
+
+    /// The newest chain block, when a block of this slot makes it the one at which a stake set is read: it is the last of
+    /// its epoch, and its past finalised a newer checkpoint than that of the block the set was read at before.
+    pub fn set_read_before(&self, params: &EpochParams, slot: u64) -> Option<SetSource> {
+        let ends = params.epoch_of(slot) > self.epoch;
+        (ends && self.tip.finalised > self.next_set.finalised).then_some(self.tip)
     }
 
     /// Fixed form: epoch, seed, mix, then block and finalised index of the set, the next set and the newest chain block.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use lattice_types::Bitmap;
+
 /// How a set is drawn from the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SetParams {
@@ -38,6 +40,24 @@ pub struct Member {
 pub struct StakeSet {
     members: Vec<Member>,
     total: u128,
+}
+
+/// Why a bitmap does not fit a stake set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBitmap {
+    /// It is not as long as the stake set.
+    #[error("the bitmap has {found} bytes, a stake set of {members} members needs {expected}")]
+    Length {
+        /// Bytes of the bitmap.
+        found: usize,
+        /// Bytes that it must have.
+        expected: usize,
+        /// Members of the set.
+        members: usize,
+    },
+    /// Bits behind the last member are set.
+    #[error("the bitmap names position {0}, which the stake set does not have")]
+    Padding(usize),
 }
 
 impl StakeSet {
@@ -81,6 +101,11 @@ impl StakeSet {
         Self::of(kept.into_iter().map(|(index, stake)| Member { index, stake }).collect())
     }
 
+    /// A set that was stored: its members by rising registry index.
+    pub fn from_members(members: Vec<Member>) -> Self {
+        Self::of(members)
+    }
+
     fn of(members: Vec<Member>) -> Self {
         let total = members.iter().map(|member| member.stake).sum();
         Self { members, total }
@@ -104,6 +129,22 @@ impl StakeSet {
     /// Position of a validator among the members.
     pub fn position(&self, index: u32) -> Option<usize> {
         self.members.binary_search_by_key(&index, |member| member.index).ok()
+    }
+
+    /// Stake of the members that a bitmap names.
+    ///
+    /// # Errors
+    /// When the bitmap does not fit this set.
+    pub fn signed(&self, signers: &Bitmap) -> Result<u128, InvalidBitmap> {
+        let (found, expected) = (signers.as_bytes().len(), self.members.len().div_ceil(8));
+        if found != expected {
+            return Err(InvalidBitmap::Length { found, expected, members: self.members.len() });
+        }
+        let mut signed = 0;
+        for position in signers.positions() {
+            signed += self.members.get(position).ok_or(InvalidBitmap::Padding(position))?.stake;
+        }
+        Ok(signed)
     }
 
     /// Whether this much stake is at least two thirds of the set's; never for an empty set.

@@ -29,6 +29,11 @@ impl LocalFinality {
         Self { finalised: trusted, justified: trusted }
     }
 
+    /// What was stored.
+    pub const fn restore(finalised: Checkpoint, justified: Checkpoint) -> Self {
+        Self { finalised, justified }
+    }
+
     /// `finalized` of every RPC.
     pub const fn finalised(&self) -> Checkpoint {
         self.finalised
@@ -54,6 +59,10 @@ impl LocalFinality {
             return Ok(Err(FinalityConflict { ours, theirs }));
         }
         self.finalised = higher;
+        // Only with a third of the stake guilty can a justified checkpoint lie beside a finalised one.
+        if !is_chain_ancestor(&higher, &self.justified)? {
+            self.justified = higher;
+        }
         let justified = seen.justified();
         if justified.index > self.justified.index && is_chain_ancestor(&self.finalised, &justified)? {
             self.justified = justified;

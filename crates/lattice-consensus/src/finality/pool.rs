@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use lattice_types::{Evidence, bls::PublicKey};
+
 use crate::{
     eligibility::StakeSet,
-    finality::{Bitmap, Certificate, Vote, VoteEvidence},
+    finality::{Bitmap, Vote},
 };
 
 /// Checkpoint indices above the floor for which votes are kept.
@@ -44,7 +46,7 @@ pub enum Added<S> {
     /// It is known already.
     Known,
     /// It conflicts with an earlier vote of its signer, which goes on counting. The two are evidence.
-    Conflict(Box<VoteEvidence<S>>),
+    Conflict(Box<[(Vote, S); 2]>),
 }
 
 /// Votes by target index and signer, at most one of each: at most 32 times the stake set. `S` is the signature, which
@@ -81,8 +83,7 @@ impl<S: Clone> VotePool<S> {
                 return Ok(Added::Known);
             }
             if other.0.conflict(&vote).is_some() {
-                let evidence = VoteEvidence::of(signer, other.clone(), (vote, signature));
-                return Ok(Added::Conflict(Box::new(evidence)));
+                return Ok(Added::Conflict(Box::new([other.clone(), (vote, signature)])));
             }
         }
         self.votes.insert((index, signer), (vote, signature));
@@ -96,18 +97,15 @@ impl<S: Clone> VotePool<S> {
         votes.filter(move |(_, (other, _))| other == vote).map(|(&(_, signer), (_, signature))| (signer, signature))
     }
 
-    /// The certificate of a vote with the signatures to aggregate, once two thirds of the set stand behind it.
-    pub fn certificate(&self, vote: &Vote, set: &StakeSet) -> Option<(Certificate, Vec<S>)> {
+    /// Who stands behind a vote, with the signatures to aggregate, once they hold two thirds of the set.
+    pub fn quorum(&self, vote: &Vote, set: &StakeSet) -> Option<(Bitmap, Vec<S>)> {
         let voters: Vec<_> =
             self.voters(vote).filter_map(|(signer, signature)| Some((set.position(signer)?, signature))).collect();
         if !set.is_quorum(voters.iter().map(|&(position, _)| set.members()[position].stake).sum()) {
             return None;
         }
         let signers = Bitmap::of(set.members().len(), voters.iter().map(|&(position, _)| position));
-        Some((
-            Certificate { vote: *vote, signers },
-            voters.into_iter().map(|(_, signature)| signature.clone()).collect(),
-        ))
+        Some((signers, voters.into_iter().map(|(_, signature)| signature.clone()).collect()))
     }
 
     /// Forgets votes for indices up to this one (the finalised one, or older ones while finality stands still).
@@ -131,25 +129,23 @@ impl<S: Clone> VotePool<S> {
 
 /// A validator has evidence against it already; one is enough to slash it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is evidence against validator {0} already")]
-pub struct DuplicateEvidence(pub u32);
+#[error("there is evidence against the validator with key {0} already")]
+pub struct DuplicateEvidence(pub PublicKey);
 
-/// Evidence (of any kind `E`) that waits for a block: one for each offender, because a validator is slashed once.
-#[derive(Debug, Clone)]
-pub struct EvidencePool<E> {
-    evidence: BTreeMap<u32, E>,
+/// Evidence that waits for a block: one piece for each offender, because a validator is slashed once.
+#[derive(Debug, Clone, Default)]
+pub struct EvidencePool {
+    evidence: BTreeMap<PublicKey, Evidence>,
 }
 
-impl<E> Default for EvidencePool<E> {
-    fn default() -> Self {
-        Self { evidence: BTreeMap::new() }
-    }
-}
-
-impl<E> EvidencePool<E> {
+impl EvidencePool {
     /// Adds checked evidence against a registered validator that is not slashed yet. So the pool is never larger than
     /// the registry.
-    pub fn add(&mut self, offender: u32, evidence: E) -> Result<(), DuplicateEvidence> {
+    ///
+    /// # Errors
+    /// When there is evidence against the same validator already.
+    pub fn add(&mut self, evidence: Evidence) -> Result<(), DuplicateEvidence> {
+        let offender = *evidence.offender();
         if self.evidence.contains_key(&offender) {
             return Err(DuplicateEvidence(offender));
         }
@@ -158,12 +154,12 @@ impl<E> EvidencePool<E> {
     }
 
     /// What a new block may carry, by offender.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &E)> {
-        self.evidence.iter().map(|(&offender, evidence)| (offender, evidence))
+    pub fn iter(&self) -> impl Iterator<Item = &Evidence> {
+        self.evidence.values()
     }
 
     /// The offender was slashed on the selected chain.
-    pub fn remove(&mut self, offender: u32) -> Option<E> {
-        self.evidence.remove(&offender)
+    pub fn remove(&mut self, offender: &PublicKey) -> Option<Evidence> {
+        self.evidence.remove(offender)
     }
 }

@@ -7,12 +7,16 @@
 
 use lattice_consensus::{
     Dag,
-    eligibility::{Candidate, SetParams, StakeSet},
+    eligibility::{Candidate, InvalidBitmap, SetParams, StakeSet},
     finality::{
-        Added, Bitmap, Certificate, Checkpoint, CheckpointParams, EvidencePool, Finality, InvalidCertificate,
-        InvalidVote, InvalidVoteEvidence, LocalFinality, Offence, Refused, TargetFacts, Vote, VoteEvidence, VotePool,
-        Watermark,
+        Added, Bitmap, Certificate, Checkpoint, CheckpointParams, DuplicateEvidence, EvidencePool, Finality,
+        InvalidCertificate, InvalidVote, LocalFinality, Offence, Refused, TargetFacts, Vote, VotePool, Watermark,
+        check_certificate,
     },
+};
+use lattice_types::{
+    Evidence,
+    bls::{PublicKey, Signature},
 };
 
 use crate::text::{dag, hash, name, params};
@@ -40,12 +44,18 @@ fn vote(dag: &Dag, source: &str, target: &str) -> Vote {
     }
 }
 
+/// A certificate; its signature is not looked at here.
+fn certified(vote: Vote, signers: Bitmap) -> Certificate {
+    Certificate { vote, signers, signature: Default::default() }
+}
+
 /// What a chain looks up for a certificate in a block that has all of the DAG in its past.
 fn facts(dag: &Dag, vote: &Vote) -> Option<TargetFacts> {
     let target = vote.target.hash;
     Some(TargetFacts {
         slot: dag.slot(&target).unwrap()?,
         blue_score: dag.blue_score(&target).unwrap()?,
+        evm_hash: target,
         descends_from_source: dag.is_chain_ancestor(&vote.source.hash, &target).unwrap(),
     })
 }
@@ -65,8 +75,8 @@ fn scenario(stakes: &[u128], blocks: &str, lines: &str) {
             "link" => {
                 let vote = vote(&dag, words[1], words[2]);
                 let signers = words[4..].iter().map(|position| position.parse().unwrap());
-                let certificate = Certificate { vote, signers: Bitmap::of(stakes.len(), signers) };
-                let outcome = certificate.check(&CHECKPOINTS, &set, facts(&dag, &vote).as_ref());
+                let certificate = certified(vote, Bitmap::of(stakes.len(), signers));
+                let outcome = check_certificate(&certificate, &CHECKPOINTS, &set, facts(&dag, &vote).as_ref());
                 let found = outcome.as_ref().map_or_else(error_name, |()| String::new());
                 assert_eq!(found, expected, "{line}: {outcome:?}");
                 if outcome.is_ok() {
@@ -181,17 +191,20 @@ fn a_target_has_its_slot_and_score() {
     let set = stake_set(&[1]);
     let vote = vote(&dag, "0:A", "1:B");
     let facts = facts(&dag, &vote).unwrap();
-    let certificate = Certificate { vote, signers: Bitmap::of(1, [0]) };
+    let certificate = certified(vote, Bitmap::of(1, [0]));
     let late = CheckpointParams { interval_slots: 10, lag_slots: 4 };
-    let at = |slot: u64| certificate.check(&late, &set, Some(&TargetFacts { slot, ..facts }));
+    let at = |slot: u64| check_certificate(&certificate, &late, &set, Some(&TargetFacts { slot, ..facts }));
     assert_eq!(at(6), Ok(()));
     assert_eq!(at(7), Err(InvalidCertificate::TargetTooYoung { index: 1, slot: 7, max: Some(6) }));
     let young = CheckpointParams { interval_slots: 10, lag_slots: 11 };
-    let error = certificate.check(&young, &set, Some(&facts)).unwrap_err();
+    let error = check_certificate(&certificate, &young, &set, Some(&facts)).unwrap_err();
     assert_eq!(error, InvalidCertificate::TargetTooYoung { index: 1, slot: 1, max: None });
     let other = TargetFacts { blue_score: 7, ..facts };
-    let error = certificate.check(&CHECKPOINTS, &set, Some(&other)).unwrap_err();
+    let error = check_certificate(&certificate, &CHECKPOINTS, &set, Some(&other)).unwrap_err();
     assert_eq!(error, InvalidCertificate::WrongBlueScore { claimed: 1, computed: 7 });
+    let other = TargetFacts { evm_hash: hash("Z"), ..facts };
+    let error = check_certificate(&certificate, &CHECKPOINTS, &set, Some(&other)).unwrap_err();
+    assert_eq!(error, InvalidCertificate::WrongEvmHash { claimed: hash("B"), found: hash("Z") });
     assert_eq!((late.index_at(39), late.index_at(40), late.slot_max(2)), (3, 4, Some(16)));
 }
 
@@ -202,14 +215,14 @@ fn bitmaps_have_the_length_of_the_set_and_no_more_bits() {
     let facts = facts(&dag, &vote);
     let check = |members: usize, bytes: &[u8]| {
         let signers = Bitmap::new(bytes.to_vec().into());
-        Certificate { vote, signers }.check(&CHECKPOINTS, &stake_set(&vec![1; members]), facts.as_ref())
+        check_certificate(&certified(vote, signers), &CHECKPOINTS, &stake_set(&vec![1; members]), facts.as_ref())
     };
     assert_eq!(check(9, &[0xff, 0x01]), Ok(()));
     for bytes in [&[0xffu8][..], &[0xff, 1, 0], &[]] {
-        let error = InvalidCertificate::BitmapLength { found: bytes.len(), expected: 2, members: 9 };
-        assert_eq!(check(9, bytes), Err(error));
+        let error = InvalidBitmap::Length { found: bytes.len(), expected: 2, members: 9 };
+        assert_eq!(check(9, bytes), Err(error.into()));
     }
-    assert_eq!(check(9, &[0xff, 0x81]), Err(InvalidCertificate::BitmapPadding(15)));
+    assert_eq!(check(9, &[0xff, 0x81]), Err(InvalidBitmap::Padding(15).into()));
     assert_eq!(check(0, &[]), Err(InvalidCertificate::Stake { signed: 0, total: 0 }));
     assert_eq!(Bitmap::of(11, [10, 0, 3, 99]).positions().collect::<Vec<_>>(), [0, 3, 10]);
 }
@@ -237,19 +250,6 @@ fn the_two_offences() {
     for harmless in [((1, 4), (1, 4)), ((1, 4), (1, 3)), ((1, 4), (2, 5)), ((1, 4), (4, 5)), ((1, 4), (5, 9))] {
         assert_eq!(conflict(harmless.0, harmless.1), None, "{harmless:?}");
     }
-}
-
-#[test]
-fn evidence_has_one_form_and_must_convict() {
-    let (a, b) = (bare(1, 4, "e"), bare(2, 3, "e"));
-    let evidence = VoteEvidence::of(7, (b, 'b'), (a, 'a'));
-    assert_eq!(evidence, VoteEvidence::of(7, (a, 'a'), (b, 'b')));
-    assert_eq!((evidence.check(), evidence.signatures), (Ok(Offence::Surround), ['a', 'b']));
-    let swapped = VoteEvidence { votes: [b, a], ..evidence };
-    assert_eq!(swapped.check(), Err(InvalidVoteEvidence::Order));
-    assert_eq!(VoteEvidence { votes: [a, a], ..evidence }.check(), Err(InvalidVoteEvidence::Order));
-    let harmless = VoteEvidence::of(7, (a, 'a'), (bare(4, 5, "e"), 'b'));
-    assert_eq!(harmless.check(), Err(InvalidVoteEvidence::NoConflict));
 }
 
 #[test]
@@ -288,10 +288,10 @@ fn the_pool_makes_certificates() {
     assert_eq!(pool.add(vote, 2, 'c', &set), Ok(Added::Counted(11)));
     assert_eq!(pool.add(vote, 2, 'c', &set), Ok(Added::Known));
     assert_eq!(pool.add(bare(0, 1, "f"), 1, 'x', &set), Ok(Added::Counted(10)), "another vote");
-    assert_eq!(pool.certificate(&vote, &set), None);
+    assert_eq!(pool.quorum(&vote, &set), None);
     assert_eq!(pool.add(vote, 0, 'a', &set), Ok(Added::Counted(21)));
-    let (certificate, signatures) = pool.certificate(&vote, &set).unwrap();
-    assert_eq!(certificate.signers.positions().collect::<Vec<_>>(), [0, 2, 3]);
+    let (signers, signatures) = pool.quorum(&vote, &set).unwrap();
+    assert_eq!(signers.positions().collect::<Vec<_>>(), [0, 2, 3]);
     assert_eq!(signatures, ['a', 'c', 'd']);
 }
 
@@ -305,8 +305,8 @@ fn the_pool_finds_offenders_and_refuses_strangers() {
         (Offence::Surround, bare(4, 8, "e")),
         (Offence::Surround, bare(2, 10, "e")),
     ] {
-        let Added::Conflict(evidence) = pool.add(vote, 0, 'b', &set).unwrap() else { panic!("no conflict: {vote:?}") };
-        assert_eq!(evidence.check(), Ok(offence));
+        let Added::Conflict(pair) = pool.add(vote, 0, 'b', &set).unwrap() else { panic!("no conflict: {vote:?}") };
+        assert_eq!(pair[0].0.conflict(&pair[1].0), Some(offence));
         assert_eq!(pool.add(vote, 1, 'b', &set), Ok(Added::Counted(1)));
         pool = VotePool::default();
         pool.add(bare(3, 9, "e"), 0, 'a', &set).unwrap();
@@ -337,11 +337,15 @@ fn the_pool_is_bounded() {
     assert_eq!(pool.len(), 11, "a floor does not fall");
 
     let mut evidence = EvidencePool::default();
-    assert!(evidence.add(4, 'a').is_ok());
-    let error = evidence.add(4, 'b').unwrap_err();
-    assert_eq!(error.to_string(), "there is evidence against validator 4 already");
-    assert_eq!(evidence.iter().collect::<Vec<_>>(), [(4, &'a')]);
-    assert_eq!((evidence.remove(4), evidence.remove(4)), (Some('a'), None));
+    let against = |byte: u8, mark: &str| {
+        let vote = |mark| (bare(1, 2, mark), Signature::ZERO);
+        Evidence::of_votes(PublicKey::repeat_byte(byte), vote("e"), vote(mark))
+    };
+    assert_eq!(evidence.add(against(4, "f")), Ok(()));
+    assert_eq!(evidence.add(against(4, "g")), Err(DuplicateEvidence(PublicKey::repeat_byte(4))));
+    assert_eq!(evidence.iter().collect::<Vec<_>>(), [&against(4, "f")]);
+    let offender = PublicKey::repeat_byte(4);
+    assert_eq!((evidence.remove(&offender), evidence.remove(&offender)), (Some(against(4, "f")), None));
 }
 
 #[test]

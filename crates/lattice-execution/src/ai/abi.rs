@@ -1,6 +1,6 @@
-//! The few pieces of Solidity's ABI that AI operations speak: `Error(string)`, dynamic bytes in logs, words.
+//! The few pieces of Solidity's ABI that the doors speak: `Error(string)`, dynamic bytes in logs, words, arguments.
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 
 /// Selector of `Error(string)`.
 const ERROR: [u8; 4] = [0x08, 0xc3, 0x79, 0xa0];
@@ -26,6 +26,56 @@ pub(crate) fn encode_bytes(items: &[&[u8]]) -> Vec<u8> {
         out.resize(out.len().next_multiple_of(32), 0);
     }
     out
+}
+
+/// ABI encoding of a tuple of one dynamic byte string and then words.
+pub(crate) fn encode_bytes_and_words(bytes: &[u8], words: &[[u8; 32]]) -> Vec<u8> {
+    let mut out = word(32 * (1 + words.len() as u64)).to_vec();
+    out.extend_from_slice(words.as_flattened());
+    out.extend_from_slice(&word(bytes.len() as u64));
+    out.extend_from_slice(bytes);
+    out.resize(out.len().next_multiple_of(32), 0);
+    out
+}
+
+/// ABI encoding of a tuple of two dynamic arrays of words.
+pub(crate) fn encode_arrays(first: &[U256], second: &[U256]) -> Vec<u8> {
+    let mut out = word(64).to_vec();
+    out.extend_from_slice(&word(32 * (3 + first.len() as u64)));
+    for array in [first, second] {
+        out.extend_from_slice(&word(array.len() as u64));
+        out.extend(array.iter().flat_map(U256::to_be_bytes::<32>));
+    }
+    out
+}
+
+/// The arguments of a call: an ABI tuple. What does not decode as asked is `None`; what follows is not looked at, as
+/// Solidity does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arguments<'d>(pub(crate) &'d [u8]);
+
+impl<'d> Arguments<'d> {
+    /// The word `index`.
+    pub(crate) fn word(self, index: usize) -> Option<U256> {
+        let at = index.checked_mul(32)?;
+        self.0.get(at..at.checked_add(32)?).map(U256::from_be_slice)
+    }
+
+    /// The word `index` as a `uint32`.
+    pub(crate) fn short(self, index: usize) -> Option<u32> {
+        self.word(index)?.try_into().ok()
+    }
+
+    /// The word `index` as an `address`.
+    pub(crate) fn address(self, index: usize) -> Option<Address> {
+        let word = B256::from(self.word(index)?);
+        word[..12].iter().all(|byte| *byte == 0).then(|| Address::from_word(word))
+    }
+
+    /// The `bytes` that the word `index` points to.
+    pub(crate) fn bytes(self, index: usize) -> Option<&'d [u8]> {
+        decode_bytes(self.0, index)
+    }
 }
 
 /// Revert data that Solidity tools show as text.
@@ -96,6 +146,27 @@ mod tests {
         assert_eq!(revert_reason(&panic).unwrap(), "arithmetic underflow or overflow");
         assert_eq!(revert_reason(&data[..40]), None);
         assert_eq!(revert_reason(b"\x01\x02"), None);
+    }
+
+    #[test]
+    fn arguments_read_back_or_are_none() {
+        let address = Address::repeat_byte(0xab);
+        let words = [address.into_word().0, word(7), [0xff; 32]];
+        let data = encode_bytes_and_words(b"abc", &words);
+        let arguments = Arguments(&data);
+        assert_eq!(arguments.bytes(0), Some(&b"abc"[..]));
+        assert_eq!(arguments.address(1), Some(address));
+        assert_eq!((arguments.short(2), arguments.word(2)), (Some(7), Some(U256::from(7))));
+        assert_eq!((arguments.short(3), arguments.address(3), arguments.word(3)), (None, None, Some(U256::MAX)));
+        assert_eq!((arguments.bytes(1), arguments.word(100), arguments.word(usize::MAX)), (None, None, None));
+        assert_eq!(Arguments(&data[..31]).word(0), None);
+    }
+
+    #[test]
+    fn arrays_look_like_solidity() {
+        let data = encode_arrays(&[U256::from(5), U256::from(6)], &[U256::from(9)]);
+        let words: Vec<u64> = data.chunks(32).map(|word| U256::from_be_slice(word).to()).collect();
+        assert_eq!(words, [64, 160, 2, 5, 6, 1, 9]);
     }
 
     #[test]

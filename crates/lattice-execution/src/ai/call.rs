@@ -1,4 +1,4 @@
-//! One call of an AI door: gas, storage and logs through revm, and the three ways it can end badly.
+//! One call of a door: gas, storage and logs through revm, and the three ways it can end badly.
 
 use super::lane::LanePrice;
 use crate::{error::ExecutionError, evm::LatticeContext};

@@ -1,4 +1,5 @@
-//! What the precompiles need beyond the EVM: the engine, the AI gas of the transaction, the models loaded so far.
+//! What the precompiles need beyond the EVM: the engine, the AI gas of the transaction, the models loaded so far, and
+//! the rules of stake.
 
 use super::{
     lane::LanePrice,
@@ -26,6 +27,15 @@ pub trait InferenceEngine: Send + Sync {
     }
 }
 
+/// What the door of the validators' account needs of the chain's parameters.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct StakeRules {
+    /// Stake that a validator needs at least, wei.
+    pub(crate) stake_min: u128,
+    /// Slots from a withdrawal of stake to its payment.
+    pub(crate) unbonding_slots: u64,
+}
+
 /// Host data behind revm's context, one for each EVM block.
 pub struct AiHost<'a> {
     inference: &'a dyn InferenceEngine,
@@ -42,6 +52,7 @@ pub struct AiHost<'a> {
     ai_gas_short: bool,
     /// AI gas before the lane price, of the whole block.
     work: u64,
+    stake_rules: StakeRules,
     failure: Option<ExecutionError>,
 }
 
@@ -57,6 +68,7 @@ impl<'a> AiHost<'a> {
             ai_gas_used: 0,
             ai_gas_short: false,
             work: 0,
+            stake_rules: StakeRules::default(),
             failure: None,
         }
     }
@@ -75,6 +87,14 @@ impl<'a> AiHost<'a> {
     /// The most AI gas that any transaction may have.
     pub(crate) const fn ai_gas_limit_max(&self) -> u64 {
         self.ai_gas_limit_max
+    }
+
+    pub(crate) fn set_stake_rules(&mut self, rules: StakeRules) {
+        self.stake_rules = rules;
+    }
+
+    pub(crate) const fn stake_rules(&self) -> StakeRules {
+        self.stake_rules
     }
 
     /// AI gas before the lane price that the block took so far.

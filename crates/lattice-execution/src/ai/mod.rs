@@ -5,12 +5,12 @@
 //! transaction, ordinary transaction to a system account) ends in the one function `engine::run`.
 //! The layout is specified in `docs/spec/ai-state.md`, the doors in `docs/spec/ai-precompiles.md`.
 
-mod abi;
-mod call;
+pub(crate) mod abi;
+pub(crate) mod call;
 pub mod container;
 mod doors;
 mod engine;
-mod gas;
+pub(crate) mod gas;
 mod host;
 mod lane;
 pub mod opcodes;
@@ -38,8 +38,9 @@ pub use records::{
     versions::{ModelPermission, VERSIONS_KEPT},
 };
 
-pub(crate) use doors::{call_input, new_artifacts};
+pub(crate) use doors::{call_input, new_artifacts, refuse_value, require_plain_call};
+pub(crate) use host::StakeRules;
 pub(crate) use lane::{close as close_lane, open as open_lane};
 pub(crate) use opcodes::ai_instructions;
-pub(crate) use records::models::activate;
+pub(crate) use records::{Word, models::activate, slot};
 pub(crate) use requests::expire;

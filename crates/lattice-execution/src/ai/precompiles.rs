@@ -1,4 +1,4 @@
-//! The precompile provider: Ethereum's precompiles of the fork, and the AI doors beside them.
+//! The precompile provider: Ethereum's precompiles of the fork, and beside them the AI doors and that of stake.
 
 use super::{
     abi,
@@ -13,7 +13,7 @@ use revm::{
     primitives::{AddressSet, hardfork::SpecId},
 };
 
-/// Ethereum's precompiles and the AI doors. All of them are warm (EIP-2929).
+/// Ethereum's precompiles and Lattice's doors. All of them are warm (EIP-2929).
 #[derive(Debug, Clone)]
 pub struct LatticePrecompiles {
     ethereum: EthPrecompiles,

@@ -187,6 +187,8 @@ fn run(env: &SimulationContext<'_>, state: &State, prepared: &Prepared) -> Resul
 /// A machine with the rules of a simulation.
 fn machine<'a>(env: &SimulationContext<'a>, state: &State, prepared: &Prepared) -> LatticeEvm<'a> {
     let mut block = evm::block_env(env.header);
+    // The header tells seconds only: of the slots that it may stand for, the first, so that nothing matures too early.
+    block.slot_num = env.spec.slot_at(env.header.timestamp);
     if prepared.is_free() {
         block.basefee = 0;
     }

@@ -397,6 +397,9 @@ fn after_an_error_the_executor_repeats_it() {
         block_hashes: &hashes,
         activations: &[],
         blue_producers: &[],
+        certificates: &[],
+        slashings: &[],
+        carriers: &[],
         inference: &lab.engine,
     };
     let occurrence = |tx, sender| lattice_execution::Occurrence {

@@ -48,7 +48,7 @@ fn input() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn door() -> impl Strategy<Value = Address> {
-    prop::sample::select(system::DOORS.to_vec())
+    prop::sample::select([&system::DOORS[..], &[system::STAKING]].concat())
 }
 
 /// A lab with an active model and forwarders by CALL and STATICCALL, made once.

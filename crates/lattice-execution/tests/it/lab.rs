@@ -4,7 +4,7 @@ use alloy_consensus::{Header, TxEip1559, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use lattice_execution::{
     BlockContext, BlockExecutor, CallOutcome, CallRequest, Executed, ExecutionError, InferenceEngine, InferenceError,
-    Occurrence, Outcome, Payee, SimulationContext, SimulationError,
+    Occurrence, Outcome, Payee, SimulationContext, SimulationError, Slashing,
     ai::proofs::{ProofError, ProofRef, ProofShape, ProofStatement, ProofSystem},
     genesis, simulate,
     trace::TraceOptions,
@@ -108,7 +108,8 @@ pub struct Lab {
     pub hashes: Vec<B256>,
     pub engine: TestEngine,
     pub nonces: BTreeMap<usize, u64>,
-    slot: u64,
+    /// Slot of the head.
+    pub slot: u64,
     /// Whether blocks are executed under the struct logger.
     pub watched: bool,
 }
@@ -120,11 +121,26 @@ pub struct Block<'t> {
     pub dag_blocks: u64,
     pub activations: &'t [B256],
     pub blue_producers: &'t [Payee],
+    pub certificates: &'t [Payee],
+    pub slashings: &'t [Slashing],
+    pub carriers: &'t [(B256, u32)],
+    /// DAG block that carries each transaction; one and the same where there is none.
+    pub carried_by: &'t [B256],
 }
 
 impl Default for Block<'_> {
     fn default() -> Self {
-        Self { txs: &[], payees: &[], dag_blocks: 1, activations: &[], blue_producers: &[] }
+        Self {
+            txs: &[],
+            payees: &[],
+            dag_blocks: 1,
+            activations: &[],
+            blue_producers: &[],
+            certificates: &[],
+            slashings: &[],
+            carriers: &[],
+            carried_by: &[],
+        }
     }
 }
 
@@ -167,6 +183,9 @@ impl Lab {
             block_hashes: &block_hashes,
             activations: block.activations,
             blue_producers: block.blue_producers,
+            certificates: block.certificates,
+            slashings: block.slashings,
+            carriers: block.carriers,
             inference: &self.engine,
         };
         let mut executor = BlockExecutor::begin(ctx, &self.state)?;
@@ -177,7 +196,8 @@ impl Lab {
         for (index, tx) in block.txs.iter().enumerate() {
             let sender = alloy_consensus::transaction::SignerRecoverable::recover_signer(tx).unwrap();
             let payee = block.payees.get(index).copied().unwrap_or(PRODUCER);
-            let occurrence = Occurrence { tx, sender, carrier: B256::repeat_byte(1), index: index as u32, payee };
+            let carrier = block.carried_by.get(index).copied().unwrap_or(B256::repeat_byte(1));
+            let occurrence = Occurrence { tx, sender, carrier, index: index as u32, payee };
             outcomes.push(executor.execute(occurrence)?);
         }
         let executed = executor.finish()?;

@@ -7,6 +7,13 @@ use lattice_types::{ChainSpec, system};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
+/// The development chain with issuance for each blue block.
+fn issuing(gwei: u64) -> ChainSpec {
+    let mut spec = ChainSpec::dev();
+    spec.staking.issuance_block_gwei = gwei;
+    spec
+}
+
 #[test]
 fn a_transfer_moves_value_and_burns_the_base_fee() {
     let mut lab = Lab::new();
@@ -52,7 +59,7 @@ fn tips_are_paid_out_to_whoever_carried_the_transaction() {
 
 #[test]
 fn withdrawal_indices_run_on_and_addresses_are_joined() {
-    let spec = ChainSpec { issuance_gwei: 1_000, ..ChainSpec::dev() };
+    let spec = issuing(1_000);
     let mut lab = Lab::with_spec(spec);
     let twin = Payee { validator: 3, address: PRODUCER.address };
     let other = Payee { validator: 1, address: Address::repeat_byte(0xbb) };
@@ -106,7 +113,7 @@ proptest! {
     /// All balances after = all balances before + withdrawals - base fees.
     #[test]
     fn money_is_conserved(acts in prop::collection::vec(act(), 1..12), issuance in 0u64..5_000) {
-        let mut lab = Lab::with_spec(ChainSpec { issuance_gwei: issuance, ..ChainSpec::dev() });
+        let mut lab = Lab::with_spec(issuing(issuance));
         let payees: Vec<Payee> = (0..acts.len())
             .map(|i| Payee { validator: (i % 3) as u32, address: Address::repeat_byte(0xc0 + (i % 3) as u8) })
             .collect();

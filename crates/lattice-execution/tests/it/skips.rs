@@ -85,6 +85,9 @@ fn a_sender_with_code_is_skipped() {
         block_hashes: &hashes,
         activations: &[],
         blue_producers: &[],
+        certificates: &[],
+        slashings: &[],
+        carriers: &[],
         inference: &lab.engine,
     };
     let mut executor = lattice_execution::BlockExecutor::begin(ctx, &lab.state).unwrap();

@@ -21,7 +21,7 @@ fn genesis_holds_balances_contracts_and_system_accounts() {
         assert_eq!(account.nonce, 1);
         assert!(!state.code(&account.code_hash).unwrap().unwrap().is_empty());
     }
-    for account in [system::MODELS, system::TRAINING, system::INFERENCE, system::FEE_VAULT] {
+    for account in [system::MODELS, system::TRAINING, system::INFERENCE, system::STAKING, system::FEE_VAULT] {
         assert_eq!(state.account(&account).unwrap().nonce, 1);
     }
     assert_eq!([model_root(&state), inference_root(&state), training_root(&state)], [EMPTY_ROOT_HASH; 3]);

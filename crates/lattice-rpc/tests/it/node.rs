@@ -8,7 +8,7 @@ use lattice_chain::{
 use lattice_rpc::ServerHandle;
 use lattice_storage::MemoryKv;
 use lattice_types::{
-    ChainSpec, RecoveredTx, bls,
+    Attestation, ChainSpec, RecoveredTx, bls,
     bls::Domain,
     limits,
     spec::{DEV_ACCOUNTS, dev_validator_key},
@@ -22,7 +22,7 @@ use std::{
 
 enum Message {
     Submit(Box<RecoveredTx>, SubmitReply),
-    Readiness(lattice_types::ReadinessCertificate),
+    Attestation(Attestation),
     /// Whether blocks are sealed; on, waiting transactions are sealed at once.
     Seal(bool, mpsc::Sender<()>),
     Stop,
@@ -124,11 +124,9 @@ impl Node {
 
     /// Attests that the validator holds a model.
     pub fn attest(&self, model_id: B256) {
-        let signature =
-            lattice_types::readiness::sign(&dev_validator_key(), lattice_types::spec::DEV_CHAIN_ID, &model_id);
-        let signature = bls::aggregate(&[signature]).unwrap();
-        let certificate = lattice_types::ReadinessCertificate { model_id, signers: vec![0], signature };
-        self.shared.queue.lock().unwrap().send(Message::Readiness(certificate)).unwrap();
+        let chain_id = lattice_types::spec::DEV_CHAIN_ID;
+        let attestation = Attestation::sign(model_id, 0, 0, &dev_validator_key(), chain_id);
+        self.shared.queue.lock().unwrap().send(Message::Attestation(attestation)).unwrap();
     }
 }
 
@@ -157,7 +155,7 @@ fn run_chain(mut chain: Chain, shared: &Shared, messages: &mpsc::Receiver<Messag
                     Err(ChainError::Refused(error)) => reply(Err(error)),
                     Err(error) => panic!("{error}"),
                 },
-                Message::Readiness(certificate) => drop(chain.handle(0, Input::Readiness(certificate)).unwrap()),
+                Message::Attestation(attestation) => drop(chain.handle(0, Input::Attestation(attestation)).unwrap()),
                 Message::Seal(on, done) => {
                     sealing = on;
                     waiting = Some(done);
@@ -166,7 +164,7 @@ fn run_chain(mut chain: Chain, shared: &Shared, messages: &mpsc::Receiver<Messag
             }
             next = messages.try_recv().ok();
         }
-        while sealing && chain.has_work().unwrap() {
+        while sealing && chain.has_work(0).unwrap() {
             seal(&mut chain, shared);
         }
         if let Some(done) = waiting {

@@ -17,7 +17,7 @@ use ::fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Rea
 use crate::{Batch, Kv, KvRead, StorageFault, Table, Visitor};
 
 /// Version of the layout of all tables together. Raise it with every change that older data does not satisfy.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_WORDS: &str = "lattice storage format ";

@@ -1,14 +1,18 @@
 //! The thread that verifies the artifacts of pending models and attests readiness.
 //!
-//! Loading a model takes long, so it happens here and not on the chain's thread. The development chain has one
-//! validator, whose signature alone is two thirds of the stake.
+//! Loading a model takes long, so it happens here and not on the chain's thread. Attestations are of an epoch: what
+//! still waits in the next one is attested again.
 
-use super::{chain_thread::Message, shared::Shared};
+use super::{
+    chain_thread::Message,
+    clock::{now_ms, slot_at},
+    shared::Shared,
+    signer::Signer,
+};
 use alloy_primitives::B256;
 use lattice_chain::{ArtifactError, Backend, ModelError, ModelStatus, ModelStore};
-use lattice_types::{ReadinessCertificate, bls::SecretKey, readiness};
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::Duration,
 };
@@ -19,8 +23,8 @@ const RETRY: Duration = Duration::from_millis(200);
 const PAGE: u64 = 64;
 
 /// Attests until the channel is closed.
-pub fn run(shared: &Shared, models: &ModelStore, key: &SecretKey, woken: &Receiver<()>) {
-    let mut attester = Attester { shared, models, key, seen: 0, pending: BTreeSet::new() };
+pub fn run(shared: &Shared, models: &ModelStore, signer: &Signer, woken: &Receiver<()>) {
+    let mut attester = Attester { shared, models, signer, seen: 0, pending: BTreeMap::new() };
     loop {
         attester.look();
         // Without pending models there is nothing to look for until the next head.
@@ -36,10 +40,11 @@ pub fn run(shared: &Shared, models: &ModelStore, key: &SecretKey, woken: &Receiv
 struct Attester<'a> {
     shared: &'a Shared,
     models: &'a ModelStore,
-    key: &'a SecretKey,
+    signer: &'a Signer,
     /// Registrations that were looked at.
     seen: u64,
-    pending: BTreeSet<B256>,
+    /// Models that wait, with the epoch in which this validator has attested.
+    pending: BTreeMap<B256, Option<u64>>,
 }
 
 impl Attester<'_> {
@@ -54,25 +59,32 @@ impl Attester<'_> {
             }
             self.seen = total.min(self.seen + PAGE);
             let pending = |id: &B256| view.model(id).is_some_and(|record| record.status == ModelStatus::Pending);
-            self.pending.extend(page.into_iter().filter(pending));
+            self.pending.extend(page.into_iter().filter(pending).map(|id| (id, None)));
         }
-        for model_id in self.pending.clone() {
-            match view.model(&model_id) {
-                Some(record) if record.status == ModelStatus::Pending => match self.models.verify(&model_id, &record) {
-                    Ok(()) => self.attest(model_id, view.spec().chain_id),
-                    // Its chunks may still arrive.
-                    Err(ModelError::Artifact(ArtifactError::Missing { .. })) => continue,
-                    Err(error) => tracing::warn!("model {model_id} stays pending: {error}"),
-                },
-                _ => {}
+        let spec = view.spec();
+        let epoch = slot_at(spec, now_ms()) / spec.epoch_slots;
+        let (shared, models, signer) = (self.shared, self.models, self.signer);
+        self.pending.retain(|model_id, attested| {
+            let record = view.model(model_id).filter(|record| record.status == ModelStatus::Pending);
+            let Some(record) = record else { return false };
+            // The word of an earlier epoch is of no use any more.
+            if *attested == Some(epoch) {
+                return true;
             }
-            self.pending.remove(&model_id);
-        }
-    }
-
-    fn attest(&self, model_id: B256, chain_id: u64) {
-        let signature = readiness::sign(self.key, chain_id, &model_id);
-        let certificate = ReadinessCertificate { model_id, signers: vec![0], signature };
-        self.shared.send(Message::Readiness(certificate));
+            match models.verify(model_id, &record) {
+                Ok(()) => {
+                    let attestation = signer.attest(*model_id, epoch, spec.chain_id);
+                    shared.send(Message::Attestation(attestation));
+                    *attested = Some(epoch);
+                    true
+                }
+                // Its chunks may still arrive.
+                Err(ModelError::Artifact(ArtifactError::Missing { .. })) => true,
+                Err(error) => {
+                    tracing::warn!("model {model_id} stays pending: {error}");
+                    false
+                }
+            }
+        });
     }
 }

@@ -6,9 +6,15 @@
 
 mod attester;
 mod chain_thread;
+mod clock;
 mod shared;
+mod signer;
 
-use self::{chain_thread::Message, shared::Shared};
+use self::{
+    chain_thread::Message,
+    shared::Shared,
+    signer::{Signer, SignerError},
+};
 use lattice_chain::{Chain, ChainOptions, ModelStore};
 use lattice_rpc::ServerHandle;
 use lattice_storage::{ArtifactStore, FjallKv, Kv};
@@ -50,6 +56,9 @@ pub enum NodeError {
     /// The chain cannot be opened, or met a fault.
     #[error(transparent)]
     Chain(#[from] lattice_chain::ChainError),
+    /// The signer cannot be opened.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
     /// RPC cannot listen.
     #[error(transparent)]
     Rpc(#[from] lattice_rpc::RpcFault),
@@ -89,21 +98,23 @@ impl Node {
         let kv: Arc<dyn Kv> = Arc::new(FjallKv::open(datadir.join("db"))?);
         let artifacts = Arc::new(ArtifactStore::open(datadir.join("artifacts"), limits::ARTIFACT_BYTES_MAX)?);
         let models = Arc::new(ModelStore::new(artifacts.clone()));
-        let chain_options = ChainOptions { archive: options.archive };
+        let chain_options = ChainOptions { archive: options.archive, trusted: None };
         let chain = Chain::open_with(ChainSpec::dev(), kv.clone(), models.clone(), chain_options)?;
         let archive_from = chain.archive_from();
+        // The development chain has one validator, on one machine: it need not wait for the disk.
+        let signer = Arc::new(Signer::open(dev_validator_key(), 0, datadir, false)?);
         let (queue, inbox) = mpsc::channel();
         let shared = Arc::new(Shared::new(&chain, queue, artifacts)?);
 
         let (wake, woken) = mpsc::channel();
         shared.wake_attester_with(wake);
         let attester = spawn("attester", {
-            let shared = shared.clone();
-            move || attester::run(&shared, &models, &dev_validator_key(), &woken)
+            let (shared, signer) = (shared.clone(), signer.clone());
+            move || attester::run(&shared, &models, &signer, &woken)
         })?;
         let chain = spawn("chain", {
-            let shared = shared.clone();
-            move || chain_thread::run(chain, &shared, &dev_validator_key(), &inbox)
+            let (shared, signer) = (shared.clone(), signer);
+            move || chain_thread::run(chain, &shared, &signer, &inbox)
         })?;
 
         let runtime = tokio::runtime::Builder::new_multi_thread()

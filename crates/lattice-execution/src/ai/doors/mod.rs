@@ -18,6 +18,7 @@ use super::{
     call::{Access, AiCall, Halt},
     gas,
 };
+use crate::staking;
 use alloy_primitives::{Address, Bytes};
 use alloy_rlp::Decodable;
 use lattice_types::{
@@ -27,7 +28,7 @@ use lattice_types::{
 
 pub(crate) use models::new_artifacts;
 
-/// A precompile of the AI rules.
+/// A precompile of Lattice: those of the AI rules, and the account of the validators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Door {
     Tensor,
@@ -38,10 +39,11 @@ pub(crate) enum Door {
     Models,
     Training,
     Inference,
+    Staking,
 }
 
 impl Door {
-    pub(crate) const ALL: [(Address, Self); 8] = [
+    pub(crate) const ALL: [(Address, Self); 9] = [
         (system::TENSOR_OP, Self::Tensor),
         (system::MODEL_LOAD, Self::Load),
         (system::MODEL_EXEC, Self::Exec),
@@ -50,6 +52,7 @@ impl Door {
         (system::MODELS, Self::Models),
         (system::TRAINING, Self::Training),
         (system::INFERENCE, Self::Inference),
+        (system::STAKING, Self::Staking),
     ];
 
     pub(crate) fn at(address: &Address) -> Option<Self> {
@@ -68,12 +71,13 @@ impl Door {
             Self::Models => models::enter(call),
             Self::Training => training::enter(call),
             Self::Inference => inference::enter(call),
+            Self::Staking => staking::enter(call),
         }
     }
 }
 
 /// Operations that take no value refuse it: at a door's account it would be lost.
-fn refuse_value(call: &AiCall<'_, '_>) -> Result<(), Halt> {
+pub(crate) fn refuse_value(call: &AiCall<'_, '_>) -> Result<(), Halt> {
     match call.value.is_zero() {
         true => Ok(()),
         false => Err(Halt::Revert("this operation takes no value: send 0".into())),
@@ -85,7 +89,7 @@ fn unknown_operation(door: &str, op: u8) -> Halt {
 }
 
 /// Operations that write refuse static calls, and calls that would write in somebody else's name.
-fn require_plain_call(call: &AiCall<'_, '_>, operation: &str) -> Result<(), Halt> {
+pub(crate) fn require_plain_call(call: &AiCall<'_, '_>, operation: &str) -> Result<(), Halt> {
     match call.access {
         Access::Write => Ok(()),
         Access::Static => Err(Halt::Revert(format!("{operation} writes state: call it without STATICCALL"))),

@@ -1,0 +1,126 @@
+//! Readiness of pending models: attestations are gathered until two thirds of the stake have given theirs.
+
+use crate::{
+    chain::{Chain, Effects},
+    error::ChainError,
+    models,
+};
+use alloy_primitives::B256;
+use lattice_consensus::eligibility::EpochState;
+use lattice_state::State;
+use lattice_storage::Batch;
+use lattice_types::{
+    Attestation, Bitmap, ReadinessCertificate,
+    bls::{self, Domain, InvalidBls, Signature},
+    limits, readiness,
+};
+use std::collections::BTreeMap;
+
+/// Models whose attestations are kept at the same time.
+const MODELS_MAX: usize = 1_024;
+
+/// Why an attestation is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AttestationRefused {
+    /// The model does not wait for any.
+    #[error("model {0} is not pending")]
+    NotPending(B256),
+    /// It is of an epoch that no next block can have.
+    #[error("the attestation is of epoch {found}, it is epoch {now} now")]
+    Epoch {
+        /// In the attestation.
+        found: u64,
+        /// By our clock.
+        now: u64,
+    },
+    /// The signer is no member.
+    #[error("validator {0} is not in the stake set of the epoch")]
+    UnknownValidator(u32),
+    /// The signature does not verify.
+    #[error(transparent)]
+    Signature(#[from] InvalidBls),
+    /// Too many models wait.
+    #[error("attestations of {MODELS_MAX} models wait already")]
+    Full,
+}
+
+/// Attestations by epoch and model, then by signer.
+#[derive(Debug, Default)]
+pub struct Attestations {
+    given: BTreeMap<(u64, B256), BTreeMap<u32, Signature>>,
+}
+
+impl Attestations {
+    fn forget_before(&mut self, epoch: u64) {
+        self.given = self.given.split_off(&(epoch, B256::ZERO));
+    }
+}
+
+impl Chain {
+    /// Takes a validator's word on a pending model.
+    pub(crate) fn take_attestation(&mut self, now_ms: u64, attestation: &Attestation) -> Result<Effects, ChainError> {
+        let Attestation { model_id, epoch, signer, signature } = *attestation;
+        if !models::is_pending(&self.head_state()?, &model_id) {
+            return Err(AttestationRefused::NotPending(model_id).into());
+        }
+        let epochs = self.committee.params().epochs;
+        let standing = self.committee.standing(&self.fork.sink)?;
+        let now = epochs.epoch_of(self.slot_at(now_ms)).max(standing.epoch.epoch);
+        // Clocks may differ by a little.
+        if epoch.abs_diff(now) > 1 || epoch < standing.epoch.epoch {
+            return Err(AttestationRefused::Epoch { found: epoch, now }.into());
+        }
+        let judged = standing.epoch.at(&epochs, epoch.saturating_mul(epochs.epoch_slots));
+        let mut batch = Batch::new();
+        let set = self.set_at(&judged.set, &mut batch)?;
+        self.commit(batch)?;
+        let key = set.as_ref().and_then(|set| set.key(signer));
+        let key = key.ok_or(AttestationRefused::UnknownValidator(signer))?;
+        let content = readiness::content(&model_id, epoch);
+        bls::verify(key, Domain::Readiness, self.spec.chain_id, &content, &signature)
+            .map_err(AttestationRefused::from)?;
+        let attestations = &mut self.committee.attestations;
+        attestations.forget_before(standing.epoch.epoch);
+        let known = attestations.given.contains_key(&(epoch, model_id));
+        if !known && attestations.given.len() >= MODELS_MAX {
+            return Err(AttestationRefused::Full.into());
+        }
+        attestations.given.entry((epoch, model_id)).or_default().insert(signer, signature);
+        Ok(Effects::default())
+    }
+
+    /// The readiness certificates that a block of this epoch on this state should carry.
+    pub(crate) fn readiness_for(
+        &self,
+        judged: &EpochState,
+        state: &State,
+    ) -> Result<Vec<ReadinessCertificate>, ChainError> {
+        let given = &self.committee.attestations.given;
+        if given.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(set) = self.committee.known_set(&judged.set.block)? else { return Ok(Vec::new()) };
+        let of_epoch = given.range((judged.epoch, B256::ZERO)..(judged.epoch + 1, B256::ZERO));
+        let mut certificates = Vec::new();
+        for ((epoch, model_id), by_signer) in of_epoch {
+            let members = set.set().members();
+            let signers: Vec<_> = by_signer
+                .iter()
+                .filter_map(|(&signer, signature)| Some((set.set().position(signer)?, *signature)))
+                .collect();
+            let signed = signers.iter().map(|&(position, _)| members[position].stake).sum();
+            if !set.set().is_quorum(signed) || !models::is_pending(state, model_id) {
+                continue;
+            }
+            let (positions, signatures): (Vec<_>, Vec<_>) = signers.into_iter().unzip();
+            let signature = bls::aggregate(&signatures)
+                .map_err(|error| ChainError::Fault(format!("verified attestations do not aggregate: {error}")))?;
+            let signers = Bitmap::of(members.len(), positions);
+            certificates.push(ReadinessCertificate { model_id: *model_id, epoch: *epoch, signers, signature });
+            if certificates.len() == limits::READINESS_PER_BLOCK_MAX {
+                break;
+            }
+        }
+        Ok(certificates)
+    }
+}

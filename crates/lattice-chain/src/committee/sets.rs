@@ -1,0 +1,105 @@
+//! Stake sets with the keys of their members.
+
+use super::{CommitteeParams, registered};
+use crate::{chain::Chain, error::ChainError};
+use alloy_primitives::B256;
+use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
+use lattice_consensus::eligibility::{Member, SetSource, StakeSet};
+use lattice_state::State;
+use lattice_storage::{Batch, KvRead, StorageFault, Table};
+use lattice_types::{Bitmap, bls};
+use std::sync::Arc;
+
+/// A stake set and its members' keys, as one chain block's state gives them.
+///
+/// `StakeSets`: DAG hash of that chain block -> the members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochSet {
+    set: StakeSet,
+    /// Keys by position.
+    keys: Vec<bls::PublicKey>,
+}
+
+#[derive(RlpEncodable, RlpDecodable)]
+struct StoredMember {
+    index: u32,
+    stake: u128,
+    public_key: bls::PublicKey,
+}
+
+impl EpochSet {
+    /// The first set of a chain.
+    pub fn first(params: &CommitteeParams, state: &State) -> Self {
+        let registry = registered(state);
+        let candidates: Vec<_> = registry.iter().map(|validator| validator.candidate).collect();
+        Self::with_keys(StakeSet::of_largest(&params.sets, &candidates), &registry)
+    }
+
+    /// The set that follows this one by the registry of a state.
+    fn next(&self, params: &CommitteeParams, state: &State) -> Self {
+        let registry = registered(state);
+        let candidates: Vec<_> = registry.iter().map(|validator| validator.candidate).collect();
+        Self::with_keys(self.set.next(&params.sets, &candidates), &registry)
+    }
+
+    fn with_keys(set: StakeSet, registry: &[super::Registered]) -> Self {
+        // Members come from a registry that only grows: index and place are the same.
+        let key = |member: &Member| registry[member.index as usize].public_key;
+        let keys = set.members().iter().map(key).collect();
+        Self { set, keys }
+    }
+
+    /// The set.
+    pub const fn set(&self) -> &StakeSet {
+        &self.set
+    }
+
+    /// Key of a validator; `None` when it is no member.
+    pub fn key(&self, index: u32) -> Option<&bls::PublicKey> {
+        self.set.position(index).map(|position| &self.keys[position])
+    }
+
+    /// Keys of the members that a bitmap names; the bitmap must fit the set.
+    pub fn keys(&self, signers: &Bitmap) -> Vec<bls::PublicKey> {
+        signers.positions().filter_map(|position| self.keys.get(position).copied()).collect()
+    }
+
+    pub(super) fn stage(&self, source: &B256, batch: &mut Batch) {
+        let members = self.set.members().iter().zip(&self.keys);
+        let row: Vec<_> = members
+            .map(|(member, key)| StoredMember { index: member.index, stake: member.stake, public_key: *key })
+            .collect();
+        batch.put(Table::StakeSets, source.as_slice(), alloy_rlp::encode(row));
+    }
+
+    pub(crate) fn load(kv: &dyn KvRead, source: &B256) -> Result<Option<Self>, StorageFault> {
+        let Some(bytes) = kv.get(Table::StakeSets, source.as_slice())? else { return Ok(None) };
+        let row = Vec::<StoredMember>::decode(&mut &*bytes)
+            .map_err(|error| StorageFault::corrupt(Table::StakeSets, error.to_string()))?;
+        let keys = row.iter().map(|member| member.public_key).collect();
+        let members = row.into_iter().map(|member| Member { index: member.index, stake: member.stake }).collect();
+        Ok(Some(Self { set: StakeSet::from_members(members), keys }))
+    }
+}
+
+impl Chain {
+    /// The stake set read at a chain block; it is read when nobody has needed it yet. `None` when the state of the chain
+    /// block is not to be had: it was disqualified, or lies before what this node keeps.
+    pub(crate) fn set_at(
+        &mut self,
+        source: &SetSource,
+        batch: &mut Batch,
+    ) -> Result<Option<Arc<EpochSet>>, ChainError> {
+        if let Some(set) = self.committee.known_set(&source.block)? {
+            return Ok(Some(set));
+        }
+        if !self.ensure_executed(&source.block, batch)? {
+            return Ok(None);
+        }
+        let Some(state) = self.layers.state(&source.block)? else { return Ok(None) };
+        let before = self.committee.standing(&source.block)?.epoch.next_set();
+        let Some(before) = self.set_at(&before, batch)? else { return Ok(None) };
+        let set = before.next(&self.committee.params, &state);
+        Ok(Some(self.committee.put_set(source.block, set, batch)))
+    }
+}
