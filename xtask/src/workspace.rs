@@ -98,9 +98,9 @@ impl Workspace {
         self.metadata(&["--no-deps"])
     }
 
-    /// Every crate of the lock file, on any platform.
+    /// Every crate that a build with every feature takes, on any platform.
     pub fn resolved(&self) -> Result<Metadata, String> {
-        self.metadata(&[])
+        self.metadata(&["--all-features"])
     }
 
     /// Where cargo puts its output (`CARGO_TARGET_DIR` honoured).

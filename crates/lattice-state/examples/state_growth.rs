@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
 use lattice_state::{Account, AccountDiff, Layers, Retention, State, StateDiff};
-use lattice_storage::{Batch, FjallKv, Kv};
+use lattice_storage::{Batch, DiskKv, FjallKv, Kv};
 use measure::{processor_ms, resident_mb};
 
 const ROUNDS: u64 = 9;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::Table;
+use crate::{Engine, Table};
 
 /// A fault of this node: its disk, its data directory or a bug. Never the doing of a peer, so the node stops instead of
 /// guessing.
@@ -29,6 +29,19 @@ pub enum StorageFault {
         /// The format this program reads.
         expected: u32,
     },
+    /// Another engine made the store.
+    #[error("data directory {path} was made by the storage engine {found}, not by {asked}")]
+    OtherEngine {
+        /// The data directory.
+        path: PathBuf,
+        /// The engine that the directory names.
+        found: String,
+        /// The engine that was to open it.
+        asked: Engine,
+    },
+    /// This program was built without the engine.
+    #[error("this program was built without the storage engine {0}")]
+    NotBuilt(Engine),
     /// A file operation failed.
     #[error("cannot {action} {path}: {source}")]
     Io {

@@ -7,7 +7,8 @@
 //! Rules of the room:
 //! - One input of the node is at most one [`Batch`]; a batch is all there or not there at all, whatever kills the process.
 //! - Only the chain writes batches; everyone else reads, best through a [`Kv::snapshot`].
-//! - The engine (fjall by default) shows in no signature: replacing it is a matter of this crate.
+//! - The engine (fjall by default, RocksDB with the feature `rocksdb`) shows in no signature of another room: [`Engine`]
+//!   opens one by name, and a further one is a matter of this crate.
 
 pub mod artifact;
 mod engine;
@@ -16,7 +17,9 @@ mod kv;
 mod table;
 
 pub use artifact::{ArtifactStore, Manifest};
-pub use engine::{FORMAT_VERSION, FaultKind, FaultyKv, FjallKv, MemoryKv};
+#[cfg(feature = "rocksdb")]
+pub use engine::RocksKv;
+pub use engine::{DiskKv, Engine, FORMAT_VERSION, FaultKind, FaultyKv, FjallKv, MemoryKv};
 pub use fault::StorageFault;
 pub use kv::{Batch, Kv, KvRead, Visitor, WriteOp};
 pub use table::Table;

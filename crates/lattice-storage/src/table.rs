@@ -1,4 +1,8 @@
 //! The tables: one column family each.
+//!
+//! Models, adapters, jobs and inference results have none of their own: they are storage of system accounts, in
+//! [`Table::State`] like every account's, so that one root commits to them. Artifacts are files
+//! ([`crate::ArtifactStore`]); receipts and logs are in [`Table::Executed`].
 
 /// A table of the store. Which room owns its record layout is written at each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,17 +42,13 @@ pub enum Table {
     TxIndex,
     /// EVM block number to chain block (chain).
     Canonical,
-    /// Model registry entries by model id (chain).
-    Models,
-    /// What the node knows of each artifact by CID (chain).
-    Artifacts,
     /// Single records: tips, head, genesis (consensus and chain, each under its own key).
     Meta,
 }
 
 impl Table {
     /// Every table, in the order of the discriminants.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 18] = [
         Self::Headers,
         Self::Bodies,
         Self::Relations,
@@ -66,8 +66,6 @@ impl Table {
         Self::Executed,
         Self::TxIndex,
         Self::Canonical,
-        Self::Models,
-        Self::Artifacts,
         Self::Meta,
     ];
 
@@ -91,8 +89,6 @@ impl Table {
             Self::Executed => "executed",
             Self::TxIndex => "tx_index",
             Self::Canonical => "canonical",
-            Self::Models => "models",
-            Self::Artifacts => "artifacts",
             Self::Meta => "meta",
         }
     }

@@ -1,6 +1,6 @@
 //! What every engine must do. Each function takes a fresh store.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::{collections::BTreeMap, ops::ControlFlow, thread};
 
 use lattice_storage::{Batch, Kv, KvRead, Table};
 use proptest::{collection::vec, prelude::*};
@@ -42,6 +42,7 @@ pub fn suite(fresh: &dyn Fn() -> Box<dyn Kv>) {
     tables_do_not_touch(&*fresh());
     a_batch_is_one_step(&*fresh());
     a_snapshot_does_not_move(&*fresh());
+    readers_never_see_half_a_batch(&*fresh());
     agrees_with_a_map(fresh);
 }
 
@@ -166,6 +167,27 @@ fn a_snapshot_does_not_move(kv: &dyn Kv) {
     assert_eq!(before.get(Table::Meta, b"c").unwrap(), None);
     assert_eq!(after.get(Table::Meta, b"b").unwrap(), None);
     assert_eq!(kv.get(Table::Meta, b"a").unwrap().as_deref(), Some(b"3".as_slice()));
+}
+
+fn readers_never_see_half_a_batch(kv: &dyn Kv) {
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for round in 0..300u32 {
+                let mut batch = Batch::new();
+                for key in 0..20u8 {
+                    batch.put(if key < 10 { Table::State } else { Table::Meta }, [key], round.to_be_bytes());
+                }
+                kv.write(batch).unwrap();
+            }
+        });
+        while !writer.is_finished() {
+            let snapshot = kv.snapshot();
+            let mut values = records(&*snapshot, Table::State, &[], None);
+            values.extend(records(&*snapshot, Table::Meta, &[], None));
+            assert!(values.is_empty() || values.len() == 20, "{} records", values.len());
+            assert!(values.windows(2).all(|pair| pair[0].1 == pair[1].1), "{values:?}");
+        }
+    });
 }
 
 /// Random batches against a `BTreeMap`, with snapshots compared later to copies of the map.

@@ -7,12 +7,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use lattice_storage::{Batch, FjallKv, Kv, KvRead, Table};
+use lattice_storage::{Batch, Engine, KvRead, Table};
 
 use crate::conformance::records;
 
 /// Set in the child: the data directory to write into.
 const CHILD_DIR: &str = "LATTICE_STORAGE_CRASH_DIR";
+/// Set in the child: the name of the engine to write with.
+const CHILD_ENGINE: &str = "LATTICE_STORAGE_CRASH_ENGINE";
 const RECORDS_A_BATCH: u32 = 40;
 
 /// Batch `n` puts 40 records of n into each of two tables, deletes those of batch n - 2 from one, and sets a counter.
@@ -34,7 +36,9 @@ fn batch(n: u32) -> Batch {
 #[test]
 fn child_that_is_killed() {
     let Ok(dir) = env::var(CHILD_DIR) else { return };
-    let kv = FjallKv::open(dir).unwrap();
+    let name = env::var(CHILD_ENGINE).unwrap();
+    let engine = Engine::ALL.into_iter().find(|engine| engine.name() == name).unwrap();
+    let kv = engine.open(dir).unwrap();
     let start = counter(&kv).map_or(0, |count| count + 1);
     for n in start.. {
         kv.write(batch(n)).unwrap();
@@ -48,10 +52,11 @@ fn counter(kv: &dyn KvRead) -> Option<u32> {
 }
 
 /// Runs the child until it has acknowledged `batches` more batches, kills it, returns the last acknowledged number.
-fn run_and_kill(dir: &Path, batches: u32) -> u32 {
+fn run_and_kill(engine: Engine, dir: &Path, batches: u32) -> u32 {
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["crash::child_that_is_killed", "--exact", "--nocapture"])
         .env(CHILD_DIR, dir)
+        .env(CHILD_ENGINE, engine.name())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -79,11 +84,15 @@ fn run_and_kill(dir: &Path, batches: u32) -> u32 {
 
 #[test]
 fn every_acknowledged_batch_survives_kill_9_whole() {
+    Engine::ALL.into_iter().filter(|engine| engine.is_built()).for_each(kill_and_compare);
+}
+
+fn kill_and_compare(engine: Engine) {
     let folder = tempfile::tempdir().unwrap();
     // Different lengths meet different moments: the first batches, many small ones, a second recovery on top.
     for batches in [1, 3, 200, 37] {
-        let acknowledged = run_and_kill(folder.path(), batches);
-        let kv = FjallKv::open(folder.path()).unwrap();
+        let acknowledged = run_and_kill(engine, folder.path(), batches);
+        let kv = engine.open(folder.path()).unwrap();
         let count = counter(&kv).unwrap();
         assert!(count >= acknowledged, "batch {acknowledged} was acknowledged, the store has {count}");
         let state = records(&kv, Table::State, &[], None);

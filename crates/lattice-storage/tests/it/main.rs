@@ -5,4 +5,5 @@
 mod artifacts;
 mod conformance;
 mod crash;
+mod disk;
 mod engines;

@@ -17,6 +17,7 @@ use crate::{
 };
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use lattice_inference::{Graph, Model, Tensor};
+use lattice_storage::Engine;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::{net::Ipv4Addr, path::Path, time::Instant};
@@ -52,6 +53,8 @@ pub fn run(_args: &Args, output: Output) -> Result<(), Failure> {
         port: 0,
         datadir: datadir.path().to_path_buf(),
         archive: false,
+        engine: Engine::default(),
+        sync_interval: None,
     };
     let node = Node::start(&options).map_err(|error| explain(&error, &options))?;
     let client = Client::new(&format!("http://{}", node.addr()))?;

@@ -3,13 +3,15 @@
 use crate::{
     amount,
     failure::Failure,
-    node::{self, Node, NodeError, NodeOptions},
+    node::{self, Node, NodeError, NodeOptions, SYNC_INTERVAL},
 };
+use lattice_storage::{Engine, StorageFault};
 use lattice_types::spec::{DEV_ACCOUNTS, DEV_BALANCE, DEV_CHAIN_ID};
 use std::{
     io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 use tracing_subscriber::filter::LevelFilter;
 
@@ -33,10 +35,39 @@ pub struct Args {
     /// otherwise those of the newest 256 blocks. A data directory that was an archive once stays one
     #[arg(long)]
     archive: bool,
+    /// The store's engine. A data directory stays with the engine that made it; docs/engines.md compares them
+    #[arg(long, value_enum, default_value_t = Db::Fjall)]
+    db: Db,
+    /// Bring the store to the disk every so many milliseconds, which bounds what a power cut may take; 0 does so at a clean
+    /// stop only. The death of the process takes nothing either way
+    #[arg(long, value_name = "MS", default_value_t = SYNC_INTERVAL.as_millis() as u64)]
+    sync_interval_ms: u64,
+}
+
+/// An engine by the name that `--db` gives it.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Db {
+    /// Pure Rust, part of every build
+    Fjall,
+    /// C++, part of builds with `--features rocksdb`
+    Rocksdb,
+}
+
+impl From<Db> for Engine {
+    fn from(db: Db) -> Self {
+        match db {
+            Db::Fjall => Self::Fjall,
+            Db::Rocksdb => Self::RocksDb,
+        }
+    }
 }
 
 /// `lattice dev`: runs until SIGTERM or SIGINT.
 pub fn run(args: Args, json: bool) -> Result<(), Failure> {
+    let engine = Engine::from(args.db);
+    if !engine.is_built() {
+        return Err(not_built(engine));
+    }
     start_log()?;
     // Removed when this function ends, after the node has stopped.
     let temporary = match args.datadir {
@@ -45,7 +76,9 @@ pub fn run(args: Args, json: bool) -> Result<(), Failure> {
     };
     let datadir = args.datadir.or_else(|| temporary.as_ref().map(|dir| dir.path().to_path_buf()));
     let datadir = datadir.expect("without a given directory there is a temporary one");
-    let options = NodeOptions { host: args.host, port: args.port, datadir, archive: args.archive };
+    let sync_interval = (args.sync_interval_ms > 0).then(|| Duration::from_millis(args.sync_interval_ms));
+    let Args { host, port, archive, .. } = args;
+    let options = NodeOptions { host, port, datadir, archive, engine, sync_interval };
     let data = match temporary {
         Some(_) => "temporary; keep it with --datadir DIR".to_owned(),
         None => options.datadir.display().to_string(),
@@ -78,6 +111,13 @@ pub fn temporary_dir() -> Result<tempfile::TempDir, Failure> {
     dir.map_err(|error| Failure::new(format!("cannot create a temporary directory: {error}")).next("set TMPDIR"))
 }
 
+/// What to do about an engine that this program lacks.
+pub fn not_built(engine: Engine) -> Failure {
+    Failure::usage(StorageFault::NotBuilt(engine).to_string()).next(format!(
+        "build it with `cargo build --release --features {engine}` (docs/engines.md says what that needs)"
+    ))
+}
+
 /// A node's error with the step that helps.
 pub fn explain(error: &NodeError, options: &NodeOptions) -> Failure {
     let failure = Failure::new(error.to_string());
@@ -87,10 +127,14 @@ pub fn explain(error: &NodeError, options: &NodeOptions) -> Failure {
             "choose another port with --port (0 takes a free one), or stop what uses {}:{}",
             options.host, options.port
         )),
-        NodeError::Storage(_) => failure.next(format!(
+        NodeError::Storage(StorageFault::OtherEngine { found, .. }) => failure.next(format!(
+            "start it with --db {found}, or choose another directory with --datadir: data does not move between engines"
+        )),
+        NodeError::Storage(StorageFault::Locked { .. }) => failure.next(format!(
             "another node may use {}; stop it or choose another directory with --datadir",
             options.datadir.display()
         )),
+        NodeError::Storage(_) => failure.next("choose another directory with --datadir"),
         _ => failure,
     }
 }
@@ -127,6 +171,7 @@ fn banner_json(addr: SocketAddr, options: &NodeOptions, archive: Option<u64>) ->
         "ws_url": format!("ws://{addr}"),
         "chain_id": DEV_CHAIN_ID,
         "datadir": options.datadir,
+        "engine": options.engine.name(),
         "archive_from": archive,
         "mnemonic": MNEMONIC,
         "accounts": accounts,

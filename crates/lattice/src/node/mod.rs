@@ -1,14 +1,16 @@
 //! The node: threads around the chain.
 //!
-//! One named thread owns the [`Chain`] (`chain_thread`). A second one verifies artifacts of
-//! pending models and attests readiness (`attester`). RPC runs on tokio and reaches both through [`Shared`], which is
-//! the node's `Backend`: reads take the newest view, writes go into the chain thread's queue.
+//! One named thread owns the [`Chain`] (`chain_thread`). A second one verifies artifacts of pending models and attests
+//! readiness (`attester`), a third brings the store to the disk every second (`syncer`). RPC runs on tokio and reaches the
+//! first two through [`Shared`], which is the node's `Backend`: reads take the newest view, writes go into the chain
+//! thread's queue.
 
 mod attester;
 mod chain_thread;
 mod clock;
 mod shared;
 mod signer;
+mod syncer;
 
 use self::{
     chain_thread::Message,
@@ -17,14 +19,18 @@ use self::{
 };
 use lattice_chain::{Chain, ChainOptions, ModelStore};
 use lattice_rpc::ServerHandle;
-use lattice_storage::{ArtifactStore, FjallKv, Kv};
+use lattice_storage::{ArtifactStore, Engine, Kv};
 use lattice_types::{ChainSpec, limits, spec::dev_validator_key};
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     sync::{Arc, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
+
+/// How often the store is synced unless told otherwise.
+pub const SYNC_INTERVAL: Duration = Duration::from_millis(1_000);
 
 /// How to run a node.
 #[derive(Debug, Clone)]
@@ -37,6 +43,10 @@ pub struct NodeOptions {
     pub datadir: PathBuf,
     /// Keep the state of every block.
     pub archive: bool,
+    /// The engine of the store.
+    pub engine: Engine,
+    /// How often everything written so far is brought to the disk; `None` does so at a clean stop only.
+    pub sync_interval: Option<Duration>,
 }
 
 /// Why a node cannot start, or had to stop.
@@ -84,6 +94,7 @@ pub struct Node {
     runtime: tokio::runtime::Runtime,
     chain: JoinHandle<()>,
     attester: JoinHandle<()>,
+    syncer: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
     kv: Arc<dyn Kv>,
 }
 
@@ -95,7 +106,7 @@ impl Node {
     pub fn start(options: &NodeOptions) -> Result<Self, NodeError> {
         let datadir = &options.datadir;
         std::fs::create_dir_all(datadir).map_err(|reason| NodeError::Datadir { path: datadir.clone(), reason })?;
-        let kv: Arc<dyn Kv> = Arc::new(FjallKv::open(datadir.join("db"))?);
+        let kv: Arc<dyn Kv> = options.engine.open(datadir.join("db"))?;
         let artifacts = Arc::new(ArtifactStore::open(datadir.join("artifacts"), limits::ARTIFACT_BYTES_MAX)?);
         let models = Arc::new(ModelStore::new(artifacts.clone()));
         let chain_options = ChainOptions { archive: options.archive, trusted: None };
@@ -117,6 +128,8 @@ impl Node {
             move || chain_thread::run(chain, &shared, &signer, &inbox)
         })?;
 
+        let syncer = options.sync_interval.map(|interval| start_syncer(interval, &kv, &shared)).transpose()?;
+
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("rpc")
@@ -124,7 +137,7 @@ impl Node {
             .map_err(|reason| NodeError::Start { what: "the RPC runtime", reason })?;
         let listen = SocketAddr::new(options.host, options.port);
         let server = runtime.block_on(lattice_rpc::serve(shared.clone(), listen))?;
-        Ok(Self { addr: server.address(), archive_from, shared, server, runtime, chain, attester, kv })
+        Ok(Self { addr: server.address(), archive_from, shared, server, runtime, chain, attester, syncer, kv })
     }
 
     /// The address that RPC listens on.
@@ -162,6 +175,10 @@ impl Node {
         // A thread that panicked has told so already.
         let _chain = self.chain.join();
         let _attester = self.attester.join();
+        if let Some((running, syncer)) = self.syncer {
+            drop(running);
+            let _syncer = syncer.join();
+        }
         self.runtime.shutdown_background();
         Ok(self.kv.sync()?)
     }
@@ -169,6 +186,22 @@ impl Node {
 
 fn spawn(what: &'static str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {
     std::thread::Builder::new().name(what.into()).spawn(body).map_err(|reason| NodeError::Start { what, reason })
+}
+
+/// Starts the syncer's thread, which ends when the sender is dropped.
+fn start_syncer(
+    interval: Duration,
+    kv: &Arc<dyn Kv>,
+    shared: &Arc<Shared>,
+) -> Result<(mpsc::Sender<()>, JoinHandle<()>), NodeError> {
+    let (running, stopped) = mpsc::channel();
+    let (kv, shared) = (kv.clone(), shared.clone());
+    let syncer = spawn("syncer", move || {
+        if let Err(fault) = syncer::run(&*kv, interval, &stopped) {
+            shared.set_fault(fault.to_string());
+        }
+    })?;
+    Ok((running, syncer))
 }
 
 async fn stop_signal() -> std::io::Result<()> {

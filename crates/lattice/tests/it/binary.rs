@@ -94,8 +94,13 @@ pub struct Node {
 impl Node {
     /// Starts on a free port and waits for the banner.
     pub fn start(datadir: &Path) -> Self {
+        Self::start_with(datadir, &[])
+    }
+
+    /// As [`Node::start`], with further arguments.
+    pub fn start_with(datadir: &Path, args: &[&str]) -> Self {
         let mut command = lattice();
-        command.args(["dev", "--json", "--port", "0", "--datadir"]).arg(datadir).stdout(Stdio::piped());
+        command.args(["dev", "--json", "--port", "0", "--datadir"]).arg(datadir).args(args).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

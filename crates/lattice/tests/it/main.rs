@@ -8,6 +8,7 @@ mod bench;
 mod binary;
 mod demo;
 mod dev;
+mod engines;
 mod lines;
 mod local;
 mod models;
