@@ -6,6 +6,10 @@
 //! 1. it has at most k blues in its anticone, and
 //! 2. no blue has it as the (k+1)-th blue in its own anticone.
 //!
+//! Under stake there is a third: no blue is a *copy* of it, a block of the same slot with the same VRF output. Copies cost
+//! nothing to make; if they counted, whoever wins one slot could make k+1 blocks of work of it, and a tenth of the stake
+//! would outweigh all others (`docs/decisions/0007-copies-are-red.md`).
+//!
 //! The blues that can lie in a candidate's anticone are those of the chain down to the first chain block in its past.
 //! They are gathered once for all candidates (the *window*), each with the current size of its blue anticone.
 
@@ -13,7 +17,7 @@ use std::cmp::Ordering;
 
 use alloy_primitives::B256;
 
-use crate::dag::Dag;
+use crate::{TieRule, dag::Dag};
 
 /// What GHOSTDAG says of a block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +115,14 @@ impl Dag {
         Ok(found)
     }
 
+    /// Whether the two are blocks of one win: of one slot, with one VRF output, hence of one producer. Slots rise along every
+    /// path, so copies are always in each other's anticone. Blocks of vectors have no VRF.
+    #[inline]
+    fn are_copies(&self, a: u32, b: u32) -> bool {
+        let (a, b) = (self.block(a), self.block(b));
+        self.params().tie_rule == TieRule::LowerVrfHash && a.slot == b.slot && a.vrf_hash == b.vrf_hash
+    }
+
     /// Order of keys: blue work, then the tie rule.
     #[inline]
     pub(crate) fn compare(&self, a: u32, b: u32) -> Ordering {
@@ -160,7 +172,7 @@ impl<'a> Window<'a> {
         }
     }
 
-    /// Adds the candidate to the blues when they stay a k-cluster with it.
+    /// Adds the candidate to the blues when they stay a k-cluster with it and hold no copy of it.
     fn try_blue(&mut self, candidate: u32) -> bool {
         // The selected parent has all merged blues in its anticone, so with k of them there is no place (condition 2).
         if self.own.len() > usize::from(self.k) {
@@ -176,7 +188,7 @@ impl<'a> Window<'a> {
                 continue;
             }
             own_anticone.push(place as u32);
-            if own_anticone.len() > k || blue.anticone == self.k {
+            if own_anticone.len() > k || blue.anticone == self.k || self.dag.are_copies(blue.block, candidate) {
                 return false;
             }
         }
@@ -196,6 +208,9 @@ impl<'a> Window<'a> {
                 }
                 anticone.push(place as u32);
                 if own_anticone.len() + anticone.len() > k || blue.anticone == self.k {
+                    return false;
+                }
+                if self.dag.are_copies(blue.block, candidate) {
                     return false;
                 }
             }

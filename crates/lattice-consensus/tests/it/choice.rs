@@ -61,6 +61,39 @@ fn ties_go_by_the_rule() {
     }
 }
 
+/// Whoever wins a slot gets the work of one block, however many headers it signs for it.
+#[test]
+fn of_the_copies_of_a_win_one_is_blue() {
+    for (tie_rule, blues) in [(TieRule::GreaterHash, "D E B C"), (TieRule::LowerVrfHash, "D E B")] {
+        let mut batch = lattice_storage::Batch::new();
+        let mut dag = Dag::new(&facts(hash("A"), vec![], 0), DagParams { tie_rule, ..params(9) }, &mut batch);
+        for (name, vrf, slot, parents) in [
+            ("B", "one win", 1, vec!["A"]),
+            ("C", "one win", 1, vec!["A"]),
+            ("E", "one win", 2, vec!["A"]), // Another slot: no copy, whatever the output says.
+            ("F", "a", 2, vec!["A"]),
+            ("D", "a", 3, vec!["F"]),
+        ] {
+            let mut facts = facts(hash(name), parents.into_iter().map(hash).collect(), slot);
+            facts.vrf_hash = hash(vrf);
+            let prepared = dag.check_nothing(&facts).unwrap();
+            dag.insert(prepared, &mut batch);
+        }
+        let data = dag.virtual_data(&["B", "C", "D", "E"].map(hash)).unwrap();
+        let mut found: Vec<String> = data.mergeset_blues.iter().map(name).collect();
+        found[1..].sort();
+        let mut expected: Vec<&str> = blues.split(' ').collect();
+        expected[1..].sort_unstable();
+        assert_eq!(found, expected, "{tie_rule:?}");
+        // A copy in the selected parent's past stands, whatever its place in the order.
+        let merged = facts(hash("M"), ["C", "D"].map(hash).into(), 4);
+        let prepared = dag.check_nothing(&merged).unwrap();
+        dag.insert(prepared, &mut batch);
+        let blues = dag.virtual_data(&["B", "M"].map(hash)).unwrap().mergeset_blues;
+        assert_eq!(blues.contains(&hash("B")), tie_rule == TieRule::GreaterHash, "{tie_rule:?}");
+    }
+}
+
 #[test]
 fn parents_are_the_sink_and_lighter_tips() {
     let dag = dag(params(3), "B <- A; C <- A; D <- A; E <- B C");

@@ -48,6 +48,8 @@ pub struct Oracle {
     /// Sort keys of blocks beneath blue work: greater wins.
     ties: Vec<[u8; 64]>,
     work: Vec<u128>,
+    /// Whose win of a slot each block uses: blocks with the same one are copies.
+    wins: Vec<u64>,
     pub judged: Vec<Judged>,
 }
 
@@ -56,9 +58,9 @@ pub fn members(set: u64) -> impl Iterator<Item = usize> {
 }
 
 impl Oracle {
-    pub fn of(k: usize, parents: &[Vec<usize>], ties: Vec<[u8; 64]>, work: Vec<u128>) -> Self {
+    pub fn of(k: usize, parents: &[Vec<usize>], ties: Vec<[u8; 64]>, work: Vec<u128>, wins: Vec<u64>) -> Self {
         assert!(parents.len() <= 64);
-        let mut oracle = Self { k, past: Vec::new(), ties, work, judged: Vec::new() };
+        let mut oracle = Self { k, past: Vec::new(), ties, work, wins, judged: Vec::new() };
         for parents in parents {
             let judged = oracle.judge(parents);
             oracle.past.push(parents.iter().fold(0, |past, &parent| past | 1 << parent | oracle.past[parent]));
@@ -99,7 +101,8 @@ impl Oracle {
             ..Judged::default()
         };
         for candidate in merged {
-            if self.is_k_cluster(judged.blue_set | 1 << candidate) {
+            let is_copy = members(judged.blue_set).any(|blue| self.wins[blue] == self.wins[candidate]);
+            if !is_copy && self.is_k_cluster(judged.blue_set | 1 << candidate) {
                 judged.blue_set |= 1 << candidate;
                 judged.mergeset_blues.push(candidate);
             } else {

@@ -59,9 +59,29 @@ impl Shape {
         DagParams { parents_max: 64, mergeset_max: 64, ..DagParams::unlimited(self.k, self.tie_rule) }
     }
 
-    /// Few distinct first bytes, so that VRF hashes are sometimes equal and the hash decides.
+    /// Few distinct ones: sometimes the hash decides, and sometimes two blocks of one slot are copies.
     fn vrf_hash(&self, block: usize) -> B256 {
         B256::repeat_byte(Rng::new(self.salt ^ (block as u64) << 32).below(16) as u8)
+    }
+
+    /// Length of the longest path to genesis: slots rise along every path, and blocks side by side often share one.
+    fn slots(&self) -> Vec<u64> {
+        let mut slots: Vec<u64> = Vec::with_capacity(self.parents.len());
+        for parents in &self.parents {
+            slots.push(parents.iter().map(|&parent| slots[parent] + 1).max().unwrap_or(0));
+        }
+        slots
+    }
+
+    /// The same for blocks of one slot with one VRF, which is copies; without VRFs there are none.
+    fn wins(&self) -> Vec<u64> {
+        let slots = self.slots().into_iter().enumerate();
+        slots
+            .map(|(block, slot)| match self.tie_rule {
+                TieRule::GreaterHash => block as u64,
+                TieRule::LowerVrfHash => slot << 8 | u64::from(self.vrf_hash(block)[0]),
+            })
+            .collect()
     }
 
     pub fn hash(&self, block: usize) -> B256 {
@@ -92,7 +112,7 @@ impl Shape {
         BlockFacts {
             hash: self.hash(block),
             parents,
-            slot: block as u64,
+            slot: self.slots()[block],
             vrf_hash: self.vrf_hash(block),
             work: self.work[block],
             blue_score: 0,
@@ -112,7 +132,7 @@ impl Shape {
 
     pub fn oracle(&self) -> Oracle {
         let ties = (0..self.parents.len()).map(|block| self.tie(block)).collect();
-        Oracle::of(self.k.into(), &self.parents, ties, self.work.clone())
+        Oracle::of(self.k.into(), &self.parents, ties, self.work.clone(), self.wins())
     }
 
     /// Another order in which every block comes after its parents.
