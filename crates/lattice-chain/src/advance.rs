@@ -88,7 +88,7 @@ impl Fork {
 
 /// The mergeset of a chain block: everything that it executes before its own transactions.
 pub struct Merge {
-    /// Blocks in GHOSTDAG order, the selected parent excluded.
+    /// Blocks in GHOSTDAG order, the selected parent and later copies excluded.
     pub ordered: Vec<Merged>,
     /// The selected parent.
     pub selected_parent: B256,
@@ -246,10 +246,26 @@ impl Chain {
         Ok(Ok(()))
     }
 
-    /// The mergeset that GHOSTDAG data describes.
+    /// The mergeset that GHOSTDAG data describes, without later copies: of the blocks that a producer made for one slot,
+    /// the one in the past of the selected parent stands, or that parent itself, else the first in order. What later
+    /// ones carry counts for nothing.
     pub(crate) fn merge(&self, data: &GhostdagData) -> Result<Merge, ChainError> {
-        let ordered = self.dag.consensus_order_of_mergeset(data)?;
-        Ok(Merge { ordered, selected_parent: data.selected_parent })
+        let selected_parent = data.selected_parent;
+        let mut ordered: Vec<Merged> = Vec::new();
+        for block in self.dag.consensus_order_of_mergeset(data)? {
+            let header = &self.fork.dag_block(&block.hash)?.block().header.clone();
+            let mut stands = true;
+            for copy in self.fork.blocks.copies(header)? {
+                stands &= copy == block.hash
+                    || (copy != selected_parent
+                        && !ordered.iter().any(|earlier| earlier.hash == copy)
+                        && !self.dag.is_ancestor(&copy, &selected_parent)?);
+            }
+            if stands {
+                ordered.push(block);
+            }
+        }
+        Ok(Merge { ordered, selected_parent })
     }
 
     /// The state that a block with this mergeset is executed on.

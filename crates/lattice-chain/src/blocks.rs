@@ -1,7 +1,7 @@
 //! Reading blocks from the store, and staging what one input writes.
 //!
 //! Layout: `Headers`: DAG hash -> header; `Bodies`: DAG hash -> `[body, senders]`; `Executed`: DAG hash -> [`EvmBlock`];
-//! `Status`: DAG hash -> one byte; `Canonical`: `n` + number (8 bytes BE) -> DAG hash, `h` + EVM hash -> DAG hash;
+//! `Wins`: slot (8 bytes BE) ++ proposer (4 bytes BE) ++ DAG hash -> nothing; `Status`: DAG hash -> one byte; `Canonical`: `n` + number (8 bytes BE) -> DAG hash, `h` + EVM hash -> DAG hash;
 //! `TxIndex`: transaction hash -> DAG hash ++ index (4 bytes BE). The last two hold the selected chain only.
 
 use alloy_primitives::{Address, B256};
@@ -11,6 +11,7 @@ use lattice_types::{CheckedBlock, DagBlock, DagBody, DagHeader, EvmBlock};
 use lru::LruCache;
 use std::{
     num::NonZeroUsize,
+    ops::ControlFlow,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -126,6 +127,20 @@ impl BlockReader {
         }
     }
 
+    /// Stored blocks of the same slot and proposer as this header, its own included.
+    pub fn copies(&self, header: &DagHeader) -> Result<Vec<B256>, StorageFault> {
+        let prefix = win_key(header);
+        let mut found = Vec::new();
+        self.kv.scan(Table::Wins, &prefix, None, &mut |key, _| match key.strip_prefix(&prefix) {
+            Some(hash) => {
+                found.extend(B256::try_from(hash));
+                ControlFlow::Continue(())
+            }
+            None => ControlFlow::Break(()),
+        })?;
+        Ok(found)
+    }
+
     pub fn canonical_by_number(&self, number: u64) -> Result<Option<B256>, StorageFault> {
         self.hash_at(&number_key(number))
     }
@@ -149,6 +164,14 @@ impl BlockReader {
     }
 }
 
+/// Slot and proposer of a header.
+fn win_key(header: &DagHeader) -> [u8; 12] {
+    let mut key = [0; 12];
+    key[..8].copy_from_slice(&header.slot.to_be_bytes());
+    key[8..].copy_from_slice(&header.proposer.to_be_bytes());
+    key
+}
+
 fn number_key(number: u64) -> [u8; 9] {
     let mut key = [b'n'; 9];
     key[1..].copy_from_slice(&number.to_be_bytes());
@@ -165,7 +188,9 @@ fn hash_key(evm_hash: &B256) -> [u8; 33] {
 pub fn put_block(batch: &mut Batch, block: &CheckedBlock) {
     let hash = block.hash();
     let body = StoredBody { body: block.block().body.clone(), senders: block.senders().to_vec() };
-    batch.put(Table::Headers, hash.as_slice(), alloy_rlp::encode(&block.block().header));
+    let header = &block.block().header;
+    batch.put(Table::Headers, hash.as_slice(), alloy_rlp::encode(header));
+    batch.put(Table::Wins, [&win_key(header)[..], hash.as_slice()].concat(), []);
     batch.put(Table::Bodies, hash.as_slice(), alloy_rlp::encode(body));
 }
 

@@ -72,8 +72,8 @@ impl Chain {
         };
         let data = self.dag.data_of(&prepared)?;
         let mut batch = Batch::new();
-        let standing = match self.judge(&block, &data, &mut batch) {
-            Ok(standing) => standing,
+        let (standing, key) = match self.judge(&block, &data, &mut batch) {
+            Ok(judged) => judged,
             Err(refusal @ ChainError::InvalidStanding(_)) => {
                 // What had to be executed or read to judge the block is true whatever came of it.
                 self.commit(batch)?;
@@ -83,12 +83,13 @@ impl Chain {
         };
         self.dag.insert(prepared, &mut batch)?;
         blocks::put_block(&mut batch, &block);
-        self.fork.stage_block(block);
+        self.fork.stage_block(block.clone());
         let conflict = self.observe(&standing, &mut batch)?;
         self.committee.put_standing(hash, standing, &mut batch);
         let mut effects = self.advance(&mut batch)?;
         self.commit(batch)?;
         effects.conflict = conflict;
+        self.look_for_copies(&block, key, &mut effects)?;
         self.settle(&mut effects)?;
         for vote in self.votes_waiting_for(&hash) {
             if let Ok(counted) = self.take_vote(now_ms, vote) {

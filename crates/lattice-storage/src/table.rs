@@ -20,6 +20,8 @@ pub enum Table {
     Reachability,
     /// Status of each block by hash: pending, executed, disqualified (chain).
     Status,
+    /// Blocks by slot and proposer: more than one is an equivocation (chain).
+    Wins,
     /// What certificates and epochs say at each block, by hash (chain).
     Standings,
     /// Justified and finalised checkpoints by their hash: many blocks share one (chain).
@@ -48,13 +50,14 @@ pub enum Table {
 
 impl Table {
     /// Every table, in the order of the discriminants.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Headers,
         Self::Bodies,
         Self::Relations,
         Self::Ghostdag,
         Self::Reachability,
         Self::Status,
+        Self::Wins,
         Self::Standings,
         Self::Finality,
         Self::StakeSets,
@@ -78,6 +81,7 @@ impl Table {
             Self::Ghostdag => "ghostdag",
             Self::Reachability => "reachability",
             Self::Status => "status",
+            Self::Wins => "wins",
             Self::Standings => "standings",
             Self::Finality => "finality",
             Self::StakeSets => "stake_sets",

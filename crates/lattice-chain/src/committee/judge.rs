@@ -98,7 +98,7 @@ pub enum InvalidStanding {
 }
 
 impl Chain {
-    /// Judges a block whose header was checked in context; what follows from it for its children.
+    /// Judges a block whose header was checked in context; what follows from it for its children, and its producer's key.
     ///
     /// `data` is what GHOSTDAG says of it. Sets that had to be read are staged.
     pub(crate) fn judge(
@@ -106,7 +106,7 @@ impl Chain {
         block: &CheckedBlock,
         data: &GhostdagData,
         batch: &mut Batch,
-    ) -> Result<Standing, ChainError> {
+    ) -> Result<(Standing, bls::PublicKey), ChainError> {
         let header = &block.block().header;
         let params = *self.committee.params();
         let parent = self.committee.standing(&data.selected_parent)?;
@@ -143,7 +143,7 @@ impl Chain {
         }
         standing.epoch =
             parent.epoch.after(&params.epochs, header.slot, block.hash(), &header.vrf_hash(), finalised.index);
-        Ok(standing)
+        Ok((standing, key))
     }
 
     /// The parent's standing with what the mergeset, in the order of consensus, and the block itself carry.

@@ -7,7 +7,7 @@ use crate::{
 use lattice_consensus::finality::DuplicateEvidence;
 use lattice_execution::staking;
 use lattice_state::State;
-use lattice_types::{Evidence, bls, limits};
+use lattice_types::{CheckedBlock, Evidence, bls, limits};
 
 /// Why evidence is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +37,20 @@ impl Chain {
             Err(ChainError::Evidence(_)) => Ok(()),
             other => other,
         }
+    }
+
+    /// Looks whether the producer of a new block has made another one for its slot.
+    pub(crate) fn look_for_copies(
+        &mut self,
+        block: &CheckedBlock,
+        public_key: bls::PublicKey,
+        effects: &mut Effects,
+    ) -> Result<(), ChainError> {
+        let header = &block.block().header;
+        let copies = self.fork.blocks.copies(header)?;
+        let Some(copy) = copies.into_iter().find(|copy| *copy != block.hash()) else { return Ok(()) };
+        let other = self.fork.dag_block(&copy)?.block().header.clone();
+        self.suspect(Evidence::of_headers(public_key, header.clone(), other), effects)
     }
 
     fn admit_evidence(&mut self, evidence: Evidence, effects: &mut Effects) -> Result<(), ChainError> {

@@ -2,7 +2,7 @@
 //! error.
 
 use crate::net::{Node, key, transfer};
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use lattice_chain::{ChainError, ChainOptions, EvidenceRefused, Input, InvalidStanding, VoteRefused};
 use lattice_consensus::finality::{InvalidCertificate, InvalidVote};
 use lattice_storage::MemoryKv;
@@ -319,4 +319,36 @@ fn transactions_survive_a_switch_to_the_justified_chain() {
     let next = nodes[1].build(20);
     nodes[1].give(&next).unwrap();
     assert_eq!(nodes[1].nonce(crate::net::address(0)), 1, "lost with {}", lost.hash());
+}
+
+#[test]
+fn of_two_blocks_of_a_slot_one_executes_and_their_producer_is_slashed() {
+    let mut nodes = nodes(3);
+    let target = Address::repeat_byte(0x77);
+    // Validator 1 makes two blocks in slot 1, with different transfers, and shows one to each half of the network.
+    let empty = nodes[1].build(1);
+    nodes[1].submit(transfer(0, 0, target, 5)).unwrap();
+    let twin = nodes[1].build(1);
+    assert_ne!(empty.hash(), twin.hash());
+    assert!(nodes[0].give(&empty).unwrap().evidence.is_empty());
+    let found = nodes[0].give(&twin).unwrap().evidence;
+    assert_eq!(found.len(), 1);
+    found[0].check(DEV_CHAIN_ID).unwrap();
+
+    let merging = nodes[0].build(2);
+    assert_eq!(merging.block().header.parents.len(), 2, "both are merged");
+    assert_eq!((merging.block().header.blue_score, &merging.block().body.evidence), (2, &found), "one of them is blue");
+    nodes[0].give(&merging).unwrap();
+    let selected = nodes[0].chain.dag().selected_parent(&merging.hash()).unwrap().unwrap();
+    let paid = u64::from(selected == twin.hash()) * 5;
+    assert_eq!(nodes[0].balance(target), U256::from(paid), "the other one does not execute");
+    nodes[2].give_all([&twin, &empty, &merging]);
+    assert_eq!(nodes[2].head(), nodes[0].head());
+    let record = lattice_execution::staking::validator(nodes[2].chain.view().unwrap().head_state(), 1).unwrap();
+    let whole = U256::from(1_000u64) * U256::from(10).pow(U256::from(18));
+    assert!(record.slashed && record.stake == whole / U256::from(20) * U256::from(19), "{record:?}");
+    // The third copy tells nothing new.
+    nodes[1].submit(transfer(2, 0, target, 7)).unwrap();
+    let third = nodes[1].build(1);
+    assert!(nodes[0].give(&third).unwrap().evidence.is_empty());
 }
