@@ -25,3 +25,13 @@ pub(crate) fn by_name(name: &str) -> Option<SpecId> {
         _ => return None,
     })
 }
+
+/// Mainnet's blobs a block at most, and its update fraction, of a fork by blob parameters only (EIP-7892). Others have
+/// those of their rules; the later names have no values on mainnet, so a vector has to bring them.
+pub(crate) fn blob_schedule(name: &str) -> Option<(u64, u64)> {
+    match name {
+        "BPO1" => Some((15, 8_346_193)),
+        "BPO2" => Some((21, 11_684_671)),
+        _ => None,
+    }
+}

@@ -12,7 +12,7 @@ use crate::{
 };
 use rayon::prelude::*;
 use serde_json::Value;
-use std::{fs, path::Path};
+use std::{fs, panic::AssertUnwindSafe, path::Path};
 
 pub(crate) use state::account;
 
@@ -28,6 +28,10 @@ enum Family {
 }
 
 fn family(test: &Value) -> Option<Family> {
+    let format = json::text(&test["_info"]["fixture-format"]);
+    if let Some(family) = family_of_format(format) {
+        return Some(family);
+    }
     let has = |fields: &[&str]| fields.iter().all(|field| test.get(field).is_some());
     Some(if has(&["pre", "post", "env", "transaction"]) {
         Family::State
@@ -40,15 +44,32 @@ fn family(test: &Value) -> Option<Family> {
     } else if has(&["in", "out"]) {
         Family::Rlp
     } else if has(&["engineNewPayloads"]) {
-        Family::Other("engine tests drive a consensus client's API, which Lattice has none of")
+        ENGINE
     } else if has(&["blocks", "genesisBlockHeader"]) {
-        Family::Other("blockchain tests: Ethereum's block rules are checked by `vectors rpc`, execution by state tests")
+        BLOCKCHAIN
     } else if has(&["currentDifficulty", "parentDifficulty"]) {
         Family::Other("difficulty tests: proof of work")
     } else if has(&["vectors"]) {
-        Family::Other("EOF tests: EOF is in no fork")
+        EOF
     } else {
         return None;
+    })
+}
+
+const ENGINE: Family = Family::Other("engine tests drive a consensus client's API, which Lattice has none of");
+const BLOCKCHAIN: Family =
+    Family::Other("blockchain tests: Ethereum's block rules are checked by `vectors rpc`, execution by state tests");
+const EOF: Family = Family::Other("EOF tests: EOF is in no fork");
+
+/// What `execution-spec-tests` say a fixture is; `None` for a format of no name here.
+fn family_of_format(format: &str) -> Option<Family> {
+    Some(match format {
+        "state_test" => Family::State,
+        "transaction_test" => Family::Transaction,
+        "eof_test" | "eof_state_test" => EOF,
+        format if format.starts_with("blockchain_test_engine") || format == "blockchain_test_sync" => ENGINE,
+        format if format.starts_with("blockchain_test") => BLOCKCHAIN,
+        _ => return None,
     })
 }
 
@@ -82,7 +103,14 @@ fn over_files(dir: &Path, file: impl Fn(&Path, &Path) -> Report + Sync) -> Repor
         }
     };
     let json = files.into_par_iter().filter(|path| files::has_extension(path, "json"));
-    json.map(|path| file(&path, dir)).reduce(Report::default, Report::and)
+    let guarded = |path: std::path::PathBuf| {
+        std::panic::catch_unwind(AssertUnwindSafe(|| file(&path, dir))).unwrap_or_else(|cause| {
+            let mut report = Report::default();
+            report.note("evm", files::shown(&path, dir), Verdict::Failed(panicked(&*cause)));
+            report
+        })
+    };
+    json.map(guarded).reduce(Report::default, Report::and)
 }
 
 fn file(path: &Path, dir: &Path) -> Report {
@@ -121,6 +149,16 @@ fn file(path: &Path, dir: &Path) -> Report {
         report.skip("JSON of no known family of tests", 1);
     }
     report
+}
+
+/// A case's end, whatever happens: a panic is a failure of the case, and the others go on.
+fn guarded(case: impl FnOnce() -> Result<Verdict, json::Fault>) -> Verdict {
+    std::panic::catch_unwind(AssertUnwindSafe(case)).map_or_else(|cause| Verdict::Failed(panicked(&*cause)), verdict)
+}
+
+fn panicked(cause: &(dyn std::any::Any + Send)) -> String {
+    let text = cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("without a text"))
 }
 
 /// A case's end: what went wrong with the vector itself is a failure too.

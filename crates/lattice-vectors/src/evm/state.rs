@@ -1,24 +1,28 @@
 //! GeneralStateTests: one transaction on a state, under every fork that the test names, through our assembly of the
 //! EVM, our overlay and our trie. State root, logs and validity must be as the vector says.
 
-use super::{fork, verdict};
+//!
+//! A unit is what `ethereum/tests` and `execution-spec-tests` write: `pre`, `env`, `transaction` with lists that
+//! `indexes` pick from, and `post` with cases for each fork. A case has the root as `hash`, or all accounts as `state`,
+//! or both.
+
+mod tx;
+
+use super::{fork, guarded};
 use crate::{
     json::{self, Fault},
     report::{Report, Verdict},
 };
-use alloy_eips::eip7702::{Authorization, SignedAuthorization};
-use alloy_primitives::{Address, B256, KECCAK256_EMPTY, TxKind, keccak256};
+use alloy_primitives::{Address, B256, KECCAK256_EMPTY, keccak256};
 use lattice_execution::{
     ai::AiHost,
-    ethereum::{
-        self, AccessList, AccessListItem, BlobExcessGasAndPrice, BlockEnv, EthereumRules, NoModels, SpecId, TxEnv,
-    },
+    ethereum::{BlobExcessGasAndPrice, BlockEnv, EthereumRules, NoModels, SpecId, TxEnv},
     evm::{self, TransactError},
 };
 use lattice_state::{Account, AccountDiff, State, StateDiff};
-use lattice_types::tx::TxSigner;
 use rayon::prelude::*;
 use serde_json::Value;
+use tx::Built;
 
 /// EIP-7610 refuses creation at an address that has storage but neither code nor nonce, which no chain has; revm asks
 /// for code and nonce only, and skips these tests too.
@@ -31,18 +35,23 @@ pub(super) fn run(report: &mut Report, case: &str, unit: &Value) {
     let Some(post) = unit["post"].as_object() else {
         return report.note("state", case, Verdict::Failed("`post` is not an object".into()));
     };
-    let before = match pre_state(&unit["pre"]) {
+    let before = match check_fields(unit).and_then(|()| pre_state(&unit["pre"])) {
         Ok(state) => state,
         Err(fault) => return report.note("state", case, Verdict::Failed(fault)),
     };
-    let cases: Vec<(&String, usize, &Value)> = post
-        .iter()
-        .flat_map(|(name, cases)| cases.as_array().into_iter().flatten().enumerate().map(move |(i, c)| (name, i, c)))
-        .collect();
+    let mut cases: Vec<(&String, usize, &Value)> = Vec::new();
+    for (fork_name, list) in post {
+        // One case may stand alone, without a list.
+        let list = list.as_array().map_or(std::slice::from_ref(list), Vec::as_slice);
+        cases.extend(list.iter().enumerate().map(|(index, post)| (fork_name, index, post)));
+    }
+    if cases.is_empty() {
+        return report.note("state", case, Verdict::Failed("`post` has no case".into()));
+    }
     let verdicts: Vec<Verdict> = cases
         .par_iter()
         .map(|(fork_name, _, post)| match fork::by_name(fork_name) {
-            Some(fork) => excuse(unit, fork_name, verdict(run_case(unit, fork_name, fork, &before, post))),
+            Some(fork) => excuse(unit, fork_name, guarded(|| run_case(unit, fork_name, fork, &before, post))),
             None => Verdict::Skipped(format!("fork {fork_name} is not one of Frontier to Osaka")),
         })
         .collect();
@@ -66,6 +75,26 @@ fn excuse(unit: &Value, fork_name: &str, verdict: Verdict) -> Verdict {
         return Verdict::Skipped(EIP1283.into());
     }
     verdict
+}
+
+/// Says by name which field a unit lacks: an absent number would read as zero and fail for a reason that is none.
+fn check_fields(unit: &Value) -> Result<(), Fault> {
+    let fields = [
+        ("env", &["currentCoinbase", "currentGasLimit", "currentNumber", "currentTimestamp"][..]),
+        ("transaction", &["nonce", "gasLimit", "value", "data"]),
+    ];
+    for (object, names) in fields {
+        for name in names {
+            if unit[object].get(name).is_none_or(Value::is_null) {
+                return Err(format!("`{object}.{name}` is missing"));
+            }
+        }
+    }
+    let tx = &unit["transaction"];
+    if tx.get("gasPrice").or_else(|| tx.get("maxFeePerGas")).is_none_or(Value::is_null) {
+        return Err("`transaction.gasPrice` and `transaction.maxFeePerGas` are missing".into());
+    }
+    Ok(())
 }
 
 fn pre_state(pre: &Value) -> Result<State, Fault> {
@@ -92,19 +121,46 @@ pub(crate) fn account(diff: &mut StateDiff, key: &str, value: &Value) -> Result<
     Ok((json::address(key)?, AccountDiff { account: Some(account), storage_cleared: false, storage }))
 }
 
-/// The rules of a fork with the blob schedule that the vector's `config` has for it.
-fn rules(unit: &Value, fork_name: &str, fork: SpecId) -> Result<EthereumRules, Fault> {
+/// The chain id that the vector's `config` has; 1 without one.
+fn chain_id(unit: &Value) -> Result<u64, Fault> {
     let config = &unit["config"];
-    let chain_id = match config.get("chainid").or_else(|| config.get("chainId")) {
-        Some(id) => json::small(id)?,
-        None => 1,
-    };
-    let rules = EthereumRules::new(fork, chain_id);
-    let schedule = &config["blobSchedule"][fork_name];
-    match (schedule.get("max"), schedule.get("baseFeeUpdateFraction")) {
-        (Some(max), Some(fraction)) => Ok(rules.with_blob_schedule(json::small(max)?, json::small(fraction)?)),
-        _ => Ok(rules),
+    match config.get("chainid").or_else(|| config.get("chainId")).filter(|id| !id.is_null()) {
+        Some(id) => json::small(id),
+        None => Ok(1),
     }
+}
+
+/// The rules of a fork with the blob schedule that the vector's `config` has for it, or mainnet's.
+fn rules(unit: &Value, fork_name: &str, fork: SpecId) -> Result<EthereumRules, Fault> {
+    let rules = EthereumRules::new(fork, chain_id(unit)?);
+    let schedules = unit["config"]["blobSchedule"].as_object();
+    let own = schedules.and_then(|all| all.iter().find(|(name, _)| name.eq_ignore_ascii_case(fork_name)));
+    let Some((_, schedule)) = own else {
+        return Ok(match fork::blob_schedule(fork_name) {
+            Some((max, fraction)) => rules.with_blob_schedule(max, fraction),
+            None => rules,
+        });
+    };
+    let field = |name: &str| {
+        let value = schedule.get(name).filter(|value| !value.is_null());
+        json::small(value.ok_or_else(|| format!("`config.blobSchedule.{fork_name}.{name}` is missing"))?)
+    };
+    match field("baseFeeUpdateFraction")? {
+        0 => Err(format!("`config.blobSchedule.{fork_name}.baseFeeUpdateFraction` is 0")),
+        fraction => Ok(rules.with_blob_schedule(field("max")?, fraction)),
+    }
+}
+
+/// Whether the sum of EIP-4844's `fake_exponential` can be computed in 128 bits, as the machine does; it does not ask.
+fn has_blob_fee(excess: u64, fraction: u64) -> bool {
+    let (excess, fraction) = (u128::from(excess), u128::from(fraction));
+    let (mut term, mut sum, mut place) = (fraction, 0u128, 1);
+    while term > 0 {
+        let next = term.checked_mul(excess).map(|product| product / (fraction * place));
+        let (Some(next), Some(more)) = (next, sum.checked_add(term)) else { return false };
+        (term, sum, place) = (next, more, place + 1);
+    }
+    true
 }
 
 fn block_env(env: &Value, rules: &EthereumRules) -> Result<BlockEnv, Fault> {
@@ -112,6 +168,9 @@ fn block_env(env: &Value, rules: &EthereumRules) -> Result<BlockEnv, Fault> {
         Some(excess) => json::small(excess)?,
         None => 0,
     };
+    if !has_blob_fee(excess, rules.blob_fee_fraction) {
+        return Err(format!("`env.currentExcessBlobGas` is {excess}: its blob fee does not fit 128 bits"));
+    }
     let blob = BlobExcessGasAndPrice::new(excess, rules.blob_fee_fraction);
     Ok(BlockEnv {
         number: json::number(&env["currentNumber"])?,
@@ -128,111 +187,6 @@ fn block_env(env: &Value, rules: &EthereumRules) -> Result<BlockEnv, Fault> {
     })
 }
 
-/// A transaction, or why no transaction type can express it: a block that carries it does not decode.
-enum Built {
-    Tx(Box<TxEnv>),
-    Inexpressible(String),
-}
-
-/// Unwraps a field's value, or ends with [`Built::Inexpressible`].
-macro_rules! fits {
-    ($value:expr, $field:expr, $bits:expr) => {
-        match json::wide($value)?.and_then(|number| number.try_into().ok()) {
-            Some(number) => number,
-            None => return Ok(Built::Inexpressible(format!("{} does not fit {} bits", $field, $bits))),
-        }
-    };
-}
-
-fn transaction(tx: &Value, post: &Value) -> Result<Built, Fault> {
-    let pick = |field: &str, index: &str| {
-        let place = post["indexes"][index].as_u64().unwrap_or(0) as usize;
-        tx[field].get(place).ok_or_else(|| format!("transaction.{field} has no entry {place}"))
-    };
-    let access_list = tx.get("accessLists").map(|_| pick("accessLists", "data")).transpose()?;
-    let access_list = access_list.or_else(|| tx.get("accessList")).filter(|list| list.is_array());
-    let is_dynamic = tx.get("maxFeePerGas").is_some_and(|fee| !fee.is_null());
-    let blob_hashes = tx.get("blobVersionedHashes").filter(|list| list.is_array());
-    let authorizations = tx.get("authorizationList").filter(|list| list.is_array());
-    let gas_price: u128 = fits!(if is_dynamic { &tx["maxFeePerGas"] } else { &tx["gasPrice"] }, "gas price", 128);
-    let to = json::text(&tx["to"]);
-    let tx_type = if authorizations.is_some() {
-        4
-    } else if blob_hashes.is_some() || tx.get("maxFeePerBlobGas").is_some() {
-        3
-    } else if is_dynamic {
-        2
-    } else {
-        u8::from(access_list.is_some())
-    };
-    let signed = match authorizations.map(authorization_list).transpose()? {
-        Some(Err(reason)) => return Ok(Built::Inexpressible(reason)),
-        Some(Ok(list)) => list,
-        None => Vec::new(),
-    };
-    let chain_id: u64 = match tx.get("chainId").filter(|id| !id.is_null()) {
-        Some(id) => fits!(id, "chain id", 64),
-        None => 1,
-    };
-    Ok(Built::Tx(Box::new(TxEnv {
-        tx_type,
-        caller: sender(tx)?,
-        gas_limit: fits!(pick("gasLimit", "gas")?, "gas limit", 64),
-        gas_price,
-        kind: if to.is_empty() { TxKind::Create } else { TxKind::Call(json::address(to)?) },
-        value: fits!(pick("value", "value")?, "value", 256),
-        data: json::bytes(pick("data", "data")?)?,
-        nonce: fits!(&tx["nonce"], "nonce", 64),
-        chain_id: Some(chain_id),
-        access_list: access_list.map(access_list_of).transpose()?.unwrap_or_default(),
-        gas_priority_fee: if is_dynamic { Some(fits!(&tx["maxPriorityFeePerGas"], "priority fee", 128)) } else { None },
-        blob_hashes: blob_hashes.map(hashes).transpose()?.unwrap_or_default(),
-        max_fee_per_blob_gas: fits!(&tx["maxFeePerBlobGas"], "blob fee", 128),
-        authorization_list: ethereum::authorizations(&signed),
-    })))
-}
-
-fn sender(tx: &Value) -> Result<Address, Fault> {
-    if let Some(sender) = tx["sender"].as_str() {
-        return json::address(sender);
-    }
-    let key = B256::from(json::number(&tx["secretKey"])?);
-    Ok(TxSigner::new(key).ok_or("neither `sender` nor a usable `secretKey`")?.address())
-}
-
-fn hashes(list: &Value) -> Result<Vec<B256>, Fault> {
-    list.as_array().into_iter().flatten().map(|hash| json::number(hash).map(B256::from)).collect()
-}
-
-fn access_list_of(list: &Value) -> Result<AccessList, Fault> {
-    let item = |item: &Value| {
-        let storage_keys = hashes(&item["storageKeys"])?;
-        Ok(AccessListItem { address: json::address(json::text(&item["address"]))?, storage_keys })
-    };
-    list.as_array().into_iter().flatten().map(item).collect::<Result<_, Fault>>().map(AccessList)
-}
-
-/// An EIP-7702 list; the inner error says which field no encoding can hold.
-fn authorization_list(list: &Value) -> Result<Result<Vec<SignedAuthorization>, String>, Fault> {
-    let mut signed = Vec::new();
-    for item in list.as_array().into_iter().flatten() {
-        let parity = item.get("yParity").or_else(|| item.get("v")).unwrap_or(&Value::Null);
-        let fields = [&item["chainId"], &item["r"], &item["s"]].map(json::wide);
-        let [Some(chain_id), Some(r), Some(s)] = fields.into_iter().collect::<Result<Vec<_>, _>>()?[..] else {
-            return Ok(Err("an authorization's field does not fit 256 bits".into()));
-        };
-        let (nonce, parity) = (json::wide(&item["nonce"])?, json::wide(parity)?);
-        let nonce = nonce.and_then(|nonce| u64::try_from(nonce).ok());
-        let (Some(nonce), Some(parity)) = (nonce, parity.and_then(|parity| u8::try_from(parity).ok())) else {
-            return Ok(Err("an authorization's nonce or parity is too large".into()));
-        };
-        let address = json::address(json::text(&item["address"]))?;
-        let authorization = Authorization { chain_id, address, nonce };
-        signed.push(SignedAuthorization::new_unchecked(authorization, parity, r, s));
-    }
-    Ok(Ok(signed))
-}
-
 /// Transactions of a unit that [`in_sequence`] runs at most.
 const SEQUENCE_MAX: usize = 12;
 
@@ -241,8 +195,9 @@ const SEQUENCE_MAX: usize = 12;
 pub(super) fn in_sequence(report: &mut Report, case: &str, unit: &Value) {
     for (fork_name, cases) in unit["post"].as_object().into_iter().flatten() {
         let Some(fork) = fork::by_name(fork_name) else { continue };
-        let outcome = sequence(unit, fork_name, fork, cases.as_array().map(Vec::as_slice).unwrap_or_default());
-        report.note("sequence", format!("{case} {fork_name}"), verdict(outcome));
+        let cases = cases.as_array().map(Vec::as_slice).unwrap_or_default();
+        let outcome = guarded(|| sequence(unit, fork_name, fork, cases));
+        report.note("sequence", format!("{case} {fork_name}"), outcome);
     }
 }
 
@@ -267,7 +222,7 @@ fn sequence(unit: &Value, fork_name: &str, fork: SpecId, cases: &[Value]) -> Res
     let mut state = pre_state(&unit["pre"])?;
     let mut joined = machine(&state);
     for post in cases.iter().take(SEQUENCE_MAX) {
-        let Built::Tx(tx) = transaction(&unit["transaction"], post)? else { continue };
+        let Built::Tx(tx) = tx::build(&unit["transaction"], post, rules.chain_id)? else { continue };
         transact(&mut joined, (*tx).clone())?;
         let mut single = machine(&state);
         transact(&mut single, *tx)?;
@@ -285,7 +240,16 @@ fn run_case(unit: &Value, fork_name: &str, fork: SpecId, before: &State, post: &
     let overlay = rules.overlay(before.clone(), &block_hashes);
     let mut machine = rules.machine(block_env(&unit["env"], &rules)?, overlay, AiHost::new(&NoModels));
     let mut logs = Vec::new();
-    let refused = match transaction(&unit["transaction"], post)? {
+    let expected =
+        post.get("expectException").filter(|exception| !matches!(json::text(exception), "") || exception.is_array());
+    let built = match expected {
+        Some(_) => tx::unreadable(post, fork).map_or_else(
+            || tx::build(&unit["transaction"], post, rules.chain_id),
+            |reason| Ok(Built::Inexpressible(reason)),
+        ),
+        None => tx::build(&unit["transaction"], post, rules.chain_id),
+    };
+    let refused = match built? {
         Built::Inexpressible(reason) => Some(reason),
         Built::Tx(tx) => match evm::transact(&mut machine, *tx, rules.tx_gas_limit_max(), u64::MAX) {
             Ok((result, changes)) => {
@@ -299,17 +263,60 @@ fn run_case(unit: &Value, fork_name: &str, fork: SpecId, before: &State, post: &
             Err(TransactError::Stopped(error)) => return Err(error.to_string()),
         },
     };
-    let expected = post.get("expectException").filter(|exception| !exception.is_null());
     match (&refused, expected) {
         (Some(reason), None) => return Ok(Verdict::Failed(format!("refused: {reason}"))),
         (None, Some(exception)) => return Ok(Verdict::Failed(format!("ran, expected {exception}"))),
         _ => {}
     }
     let (base, diff) = machine.into_overlay().into_diff();
-    let root = base.apply(&diff).root();
-    let expected = json::hash(&post["hash"])?;
-    if root != expected {
-        return Ok(Verdict::Failed(format!("state root {root}, expected {expected}")));
+    let after = base.apply(&diff);
+    if let Some(difference) = difference(&after, post)? {
+        return Ok(Verdict::Failed(difference));
     }
-    Ok(super::compare("logs hash", keccak256(alloy_rlp::encode(&logs)), json::hash(&post["logs"])?))
+    match post.get("logs").filter(|logs| !logs.is_null()) {
+        Some(expected) => Ok(super::compare("logs hash", keccak256(alloy_rlp::encode(&logs)), json::hash(expected)?)),
+        None => Ok(Verdict::Passed),
+    }
+}
+
+/// Where the state after a case is not the one expected: the root, and the first account that differs if the case has
+/// accounts.
+fn difference(after: &State, post: &Value) -> Result<Option<String>, Fault> {
+    let root = after.root();
+    let accounts = post.get("state").filter(|state| state.is_object());
+    let hash = post.get("hash").filter(|hash| !hash.is_null()).map(json::hash).transpose()?;
+    let of_accounts = accounts.map(pre_state).transpose()?;
+    let Some(expected) = hash.or_else(|| of_accounts.as_ref().map(State::root)) else {
+        return Err("the case has neither `hash` nor `state`".into());
+    };
+    if root == expected {
+        return Ok(None);
+    }
+    let mut text = format!("state root {root}, expected {expected}");
+    for (key, account) in accounts.and_then(Value::as_object).into_iter().flatten() {
+        if let Some(difference) = account_difference(after, key, account)? {
+            text += &format!("; account {key}: {difference}");
+            break;
+        }
+    }
+    Ok(Some(text))
+}
+
+fn account_difference(after: &State, key: &str, expected: &Value) -> Result<Option<String>, Fault> {
+    let mut diff = StateDiff::default();
+    let (address, AccountDiff { account, storage, .. }) = account(&mut diff, key, expected)?;
+    let (got, expected) = (after.account(&address).unwrap_or_default(), account.unwrap_or_default());
+    let fields = [
+        ("nonce", got.nonce.to_string(), expected.nonce.to_string()),
+        ("balance", got.balance.to_string(), expected.balance.to_string()),
+        ("code hash", got.code_hash.to_string(), expected.code_hash.to_string()),
+    ];
+    let slots = storage.iter().map(|(slot, value)| {
+        (format!("slot {slot:#x}"), format!("{:#x}", after.storage(&address, *slot)), format!("{value:#x}"))
+    });
+    let fields = fields.into_iter().map(|(what, got, expected)| (what.to_owned(), got, expected)).chain(slots);
+    Ok(fields
+        .into_iter()
+        .find(|(_, got, expected)| got != expected)
+        .map(|(what, got, expected)| format!("{what} {got}, expected {expected}")))
 }

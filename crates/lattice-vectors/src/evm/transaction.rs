@@ -23,7 +23,8 @@ const INITCODE_BYTES_MAX: usize = 49_152;
 /// First byte of a blob's versioned hash (EIP-4844).
 const KZG_VERSION: u8 = 1;
 /// Half of secp256k1's order: the highest s that EIP-2 allows.
-const S_MAX: U256 = alloy_primitives::uint!(0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0_U256);
+pub(super) const S_MAX: U256 =
+    alloy_primitives::uint!(0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0_U256);
 /// What alloy's decoder says of an integer that is wider than its field; the fees have 128 bits, in geth 256.
 const WIDE_FEE: &str = "overflow";
 

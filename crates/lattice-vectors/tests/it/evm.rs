@@ -1,6 +1,6 @@
 //! Ethereum's vectors: the quick families whole, state tests of a few folders, and cases made wrong on purpose.
 
-use crate::support::{assert_good, vectors};
+use crate::support::{assert_good, report_of, vectors};
 use lattice_vectors::evm;
 use serde_json::{Value, json};
 
@@ -44,13 +44,6 @@ fn transfer(root: &str) -> Value {
             "logs": "0x1dcc4de8dec75d7aab85b567b6ccd41ad312451b948a7413f0a142fd40d49347",
             "indexes": {"data": 0, "gas": 0, "value": 0}}]}
     }})
-}
-
-fn report_of(file: &Value) -> lattice_vectors::Report {
-    let folder = tempfile::tempdir().unwrap();
-    // Neither folder nor file name says what is in it.
-    std::fs::write(folder.path().join("x.json"), file.to_string()).unwrap();
-    evm::run(folder.path())
 }
 
 #[test]

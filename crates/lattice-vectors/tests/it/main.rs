@@ -4,6 +4,7 @@
 
 #[cfg(feature = "all")]
 mod evm;
+mod forks;
 mod ghostdag;
 #[cfg(feature = "all")]
 mod onnx;

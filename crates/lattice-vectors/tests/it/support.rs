@@ -1,6 +1,6 @@
 //! Where the vectors are.
 
-use lattice_vectors::Report;
+use lattice_vectors::{Report, evm};
 use std::path::{Path, PathBuf};
 
 /// A folder of the vectors; `None`, said plainly, when it is absent and not required.
@@ -20,4 +20,12 @@ pub fn vectors(folder: &str) -> Option<PathBuf> {
 /// Something passed and nothing failed.
 pub fn assert_good(report: &Report) {
     assert!(report.is_good(), "{} passed; failures:\n{}", report.passed(), report.failures().join("\n"));
+}
+
+/// Runs one file of `vectors evm`.
+pub fn report_of(file: &serde_json::Value) -> Report {
+    let folder = tempfile::tempdir().unwrap();
+    // Neither folder nor file name says what is in it.
+    std::fs::write(folder.path().join("x.json"), file.to_string()).unwrap();
+    evm::run(folder.path())
 }
