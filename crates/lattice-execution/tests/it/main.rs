@@ -18,6 +18,8 @@ mod requests;
 mod simulation;
 mod skips;
 mod solidity;
+mod stake_balance;
+mod staking;
 mod system;
 mod tracing;
 mod versions;

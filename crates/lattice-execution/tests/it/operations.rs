@@ -30,7 +30,10 @@ const LAT: u128 = 1_000_000_000_000_000_000;
 
 /// Sends value and input to a system account; the output of a success, the reason of a failure, which leaves no trace.
 pub fn send(lab: &mut Lab, from: usize, to: Address, value: u128, input: Bytes) -> Result<Bytes, String> {
-    let roots = |lab: &Lab| [model_root(&lab.state), training_root(&lab.state), inference_root(&lab.state)];
+    let roots = |lab: &Lab| {
+        let stakes = lab.state.storage_root(&system::STAKING);
+        [model_root(&lab.state), training_root(&lab.state), inference_root(&lab.state), stakes]
+    };
     let before = (roots(lab), lab.balance(to));
     let tx = lab.tx(from, TxKind::Call(to), value, input, 2_000_000, 0);
     let (success, gas, output, executed): (bool, u64, Bytes, Executed) = lab.one(tx);
@@ -59,7 +62,7 @@ fn training(lab: &mut Lab, from: usize, value: u128, payload: &TrainingPayload) 
     send(lab, from, system::TRAINING, value, behind(0x53, payload))
 }
 
-fn refused<T: std::fmt::Debug>(result: Result<T, String>, reason: &str) {
+pub fn refused<T: std::fmt::Debug>(result: Result<T, String>, reason: &str) {
     let text = result.expect_err(reason);
     assert!(text.contains(reason), "{text:?} should say {reason:?}");
 }

@@ -25,17 +25,17 @@ fn lab() -> (Lab, Address) {
 }
 
 /// An argument of a call: a word, or bytes that stand behind the words.
-enum Arg {
+pub enum Arg {
     Word(U256),
     Bytes(Vec<u8>),
 }
 
-fn word(value: impl TryInto<U256, Error: std::fmt::Debug>) -> Arg {
+pub fn word(value: impl TryInto<U256, Error: std::fmt::Debug>) -> Arg {
     Arg::Word(value.try_into().unwrap())
 }
 
 /// Solidity's ABI: selector, words, dynamic bytes.
-fn encode(signature: &str, args: &[Arg]) -> Vec<u8> {
+pub fn encode(signature: &str, args: &[Arg]) -> Vec<u8> {
     let mut head = keccak256(signature)[..4].to_vec();
     let mut tail = Vec::new();
     for arg in args {
@@ -53,7 +53,7 @@ fn encode(signature: &str, args: &[Arg]) -> Vec<u8> {
 }
 
 /// The bytes that the word `index` of an answer points to.
-fn bytes_at(output: &[u8], index: usize) -> &[u8] {
+pub fn bytes_at(output: &[u8], index: usize) -> &[u8] {
     let number = |at: usize| U256::from_be_slice(&output[at..at + 32]).to::<usize>();
     let at = number(index * 32);
     &output[at + 32..at + 32 + number(at)]
