@@ -11,7 +11,8 @@ use lattice_state::{Account, AccountDiff, StateDiff};
 use lattice_storage::artifact::Manifest;
 use lattice_types::{
     ChainSpec, Cid, DagBlock, DagBody, TxEnvelope,
-    spec::DEV_ACCOUNTS,
+    bls::Domain,
+    spec::{DEV_ACCOUNTS, DEV_CHAIN_ID},
     tx::{
         Inference, InferencePayload, LoraAdapter, LoraPayload, ModelDeployPayload, ModelUpdatePayload, TrainingJob,
         TrainingPayload, TxAi, TxSigner,
@@ -105,6 +106,10 @@ fn main() {
         write("door", &format!("model_{door}"), &[&[door], keccak256(b"model").as_slice(), &[1; 8]].concat());
     }
 
+    for (name, door, input) in stake_calls() {
+        write("door", name, &[&[door], input.as_slice()].concat());
+    }
+
     let text =
         "; adds, then runs a tensor operation\nPUSH 1\nPUSH 2\nADD\nPUSH 0\nMSTORE\nend:\nPUSH 32\nPUSH 0\nRETURN\n";
     write("assembler", "code", text.as_bytes());
@@ -115,6 +120,27 @@ fn main() {
     ] {
         write("container", name, &asm::assemble(&text).expect("it assembles"));
     }
+}
+
+/// Calls of the validators' account: the byte that chooses it, with or without value; the selector and its arguments in
+/// Solidity's ABI.
+fn stake_calls() -> Vec<(&'static str, u8, Vec<u8>)> {
+    let word = |number: u64| U256::from(number).to_be_bytes::<32>().to_vec();
+    let call = |signature: &str, words: &[Vec<u8>]| [keccak256(signature)[..4].to_vec(), words.concat()].concat();
+    let key = lattice_types::spec::dev_validator_key();
+    let public = [word(48), key.public_key().to_vec(), vec![0; 16]].concat();
+    let possession = key.sign(Domain::Possession, DEV_CHAIN_ID, &[0xca; 20]);
+    let register = [word(96), word(224), word(7), public.clone(), word(96), possession.to_vec()];
+    vec![
+        ("stake_register", 0x88, call("register(bytes,bytes,address)", &register)),
+        ("stake_add", 0x88, call("addStake(uint32)", &[word(0)])),
+        ("stake_unstake", 8, call("unstake(uint32,uint256)", &[word(0), word(1_000)])),
+        ("stake_withdraw", 8, call("withdraw(uint32)", &[word(0)])),
+        ("stake_reward", 8, call("setReward(uint32,address)", &[word(0), word(7)])),
+        ("stake_validator", 8, call("validator(uint32)", &[word(0)])),
+        ("stake_index", 8, call("indexOf(bytes)", &[word(32), public])),
+        ("stake_unbonding", 8, call("unbonding(uint32)", &[word(0)])),
+    ]
 }
 
 /// One payload of each class, by type byte.

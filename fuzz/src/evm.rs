@@ -1,6 +1,6 @@
 //! Code and calls from strangers: the doors of the AI operations, containers, the assembler.
 
-use alloy_primitives::{Address, B256, Bytes, keccak256};
+use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use lattice_execution::{
     CallOutcome, CallRequest, ExecutionError, InferenceEngine, InferenceError, SimulationContext, SimulationError, asm,
     genesis, simulate, trace::TraceOptions,
@@ -13,6 +13,9 @@ use std::sync::Arc;
 const GAS: u64 = 5_000_000;
 /// Where the code under test lives.
 const CODE: Address = Address::repeat_byte(0xc0);
+/// Bit of the first byte of a door's input: value comes along, enough to become a validator.
+const WITH_VALUE: u8 = 0x80;
+const VALUE: u128 = 1_000 * lattice_execution::staking::WEI_PER_LAT;
 const CALLER: Address = Address::repeat_byte(0xca);
 
 /// An engine whose every model turns its input round.
@@ -28,7 +31,7 @@ impl InferenceEngine for Reverser {
 fn state(spec: &ChainSpec, code: Option<&[u8]>) -> (State, alloy_consensus::Header) {
     let (block, state, _) = genesis(spec);
     let mut diff = StateDiff::default();
-    let rich = Account { balance: alloy_primitives::U256::from(u128::MAX), ..Account::default() };
+    let rich = Account { balance: U256::from(u128::MAX), ..Account::default() };
     diff.accounts.insert(CALLER, AccountDiff { account: Some(rich), ..AccountDiff::default() });
     if let Some(code) = code {
         let account = Account { nonce: 1, code_hash: keccak256(code), ..Account::default() };
@@ -65,12 +68,15 @@ fn request(to: Address, data: &[u8]) -> CallRequest {
     }
 }
 
-/// The first byte chooses the door, the rest is its input.
+/// The first byte chooses the door and whether value comes along, the rest is its input.
 pub fn door(data: &[u8]) {
     let Some((door, input)) = data.split_first() else { return };
     let spec = ChainSpec::dev();
     let (state, header) = state(&spec, None);
-    let done = call(&state, &header, &spec, &request(system::DOORS[usize::from(*door) % system::DOORS.len()], input));
+    let doors = [&system::DOORS[..], &[system::STAKING]].concat();
+    let to = doors[usize::from(door & !WITH_VALUE) % doors.len()];
+    let value = (door & WITH_VALUE != 0).then(|| U256::from(VALUE));
+    let done = call(&state, &header, &spec, &CallRequest { value, ..request(to, input) });
     assert!(done.gas_used >= 21_000, "no call is free");
 }
 

@@ -10,7 +10,11 @@ use lattice_types::system;
 
 /// The harness' init code from the committed artifact.
 fn bytecode() -> Bytes {
-    let text = include_str!("../../../../contracts/artifacts/LatticeHarness.json");
+    init_code(include_str!("../../../../contracts/artifacts/LatticeHarness.json"))
+}
+
+/// The init code in an artifact.
+pub fn init_code(text: &str) -> Bytes {
     let artifact: serde_json::Value = serde_json::from_str(text).unwrap();
     hex::decode(artifact["bytecode"].as_str().unwrap()).unwrap().into()
 }

@@ -6,7 +6,7 @@ use crate::{
         forwarder, simulate_reason,
     },
     operations::{refused, send},
-    solidity::{Arg, bytes_at, encode, word},
+    solidity::{Arg, bytes_at, encode, init_code, word},
 };
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use lattice_execution::{
@@ -371,6 +371,44 @@ fn only_plain_calls_write_and_reverts_undo() {
     let (success, _, output, _) = lab.one(tx);
     assert!(!success && output[31] == 1, "the inner call succeeded");
     assert_eq!((root(&lab), lab.balance(address(1))), before);
+}
+
+#[test]
+fn a_contract_owns_a_validator_through_the_interface() {
+    let mut lab = lab();
+    let nonce = lab.nonces.get(&0).copied().unwrap_or(0);
+    let code = init_code(include_str!("../../../../contracts/artifacts/StakingPool.json"));
+    let tx = lab.tx(0, TxKind::Create, 0, code, 3_000_000, 0);
+    assert!(lab.one(tx).0);
+    let pool = address(0).create(nonce);
+    let run = |lab: &mut Lab, value: u128, signature: &str, args: &[Arg]| {
+        let tx = lab.tx(1, TxKind::Call(pool), value, encode(signature, args).into(), 1_000_000, 0);
+        let (success, _, output, _) = lab.one(tx);
+        if success { Ok(output) } else { Err(simulate_reason(&output)) }
+    };
+    let register =
+        |owner: &Address| [Arg::Bytes(key(1).public_key().to_vec()), Arg::Bytes(possession(&key(1), owner).to_vec())];
+    let stolen = run(&mut lab, 1_500 * LAT, "register(bytes,bytes)", &register(&address(1)));
+    refused(stolen, "possession is not proven");
+    run(&mut lab, 1_500 * LAT, "register(bytes,bytes)", &register(&pool)).unwrap();
+    let index = index_of(&lab.state, &key(1).public_key()).unwrap();
+    assert_eq!((record(&lab, index).owner, record(&lab, index).reward), (pool, pool));
+    assert_eq!(number(&run(&mut lab, LAT, "add()", &[]).unwrap()), lat(1_501));
+    let release = run(&mut lab, 0, "take(uint256)", &[Arg::Word(lat(400))]).unwrap();
+    assert_eq!(number(&release), U256::from(lab.slot + UNBONDING_SLOTS));
+    refused(run(&mut lab, 0, "collect()", &[]), "are released at slot");
+    let before = run(&mut lab, 0, "redirect(address)", &[word(9u8)]).unwrap();
+    assert_eq!(Address::from_word(B256::from_slice(&before)), pool);
+
+    let total = lab.call(pool, encode("total()", &[])).output;
+    let words: Vec<U256> = total.chunks(32).map(U256::from_be_slice).collect();
+    assert_eq!(words, [lat(1_101), lat(400), U256::ONE, U256::ZERO]);
+    let found = lab.call(pool, encode("find(bytes)", &[Arg::Bytes(key(1).public_key().to_vec())])).output;
+    assert_eq!((number(&found[..32]), number(&found[32..])), (U256::from(index), U256::from(2)));
+
+    lab.slot += UNBONDING_SLOTS;
+    run(&mut lab, 0, "collect()", &[]).unwrap();
+    assert_eq!(lab.balance(pool), lat(400));
 }
 
 const REPORTER: Payee = Payee { validator: 3, address: Address::repeat_byte(0x33) };
