@@ -5,7 +5,7 @@
 use crate::ai::gas::{PAY_OUT, operation};
 
 /// Verifying a proof of possession: checking key and signature, hashing to the curve, two pairings. 1.2 ms of a core
-/// (median of 300) at 240 gas a microsecond; with the prices of EIP-2537 the same work would be about 190,000.
+/// (median of 300) at 240 gas a microsecond; with the prices of EIP-2537 the same work would be about 185,000.
 pub(super) const VERIFY_POSSESSION: u64 = 300_000;
 
 /// Registering: owner, stake, reward address, key (two slots), the key's index; the ledger; the log; the proof.
