@@ -29,6 +29,7 @@ pub use error::{ChainError, ModelError, ViewError};
 pub use lattice_execution::{
     AiLane, CallOutcome, CallRequest, CallStatus, ExecutionError, GasEstimate, ModelRecord, ModelStatus,
     SimulationError, base_fee_next,
+    simulate::{AccountOverride, BlockOverrides, Overrides, StorageOverride},
     trace::{Trace, TraceOptions, TraceStep},
 };
 /// Records of the AI rules, to be read from [`View::head_state`].

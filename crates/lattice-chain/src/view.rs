@@ -15,7 +15,8 @@ use lattice_consensus::{
 };
 use lattice_execution::{
     AiLane, BlockContext, BlockExecutor, CallOutcome, CallRequest, GasEstimate, ModelRecord, Occurrence, Outcome,
-    Payee, SimulationContext, SimulationError, simulate,
+    Payee, SimulationContext, SimulationError,
+    simulate::{self, Overrides, PrecompileMoves},
     trace::{Trace, TraceOptions},
 };
 use lattice_state::{History, State};
@@ -302,27 +303,33 @@ impl View {
         self.history.as_ref().map_or(window, |history| history.oldest().min(window))
     }
 
-    /// Runs `body` with the context of the block at `number`.
+    /// Runs `body` with the context of the block at `number`, on the state after it, both as the overrides have them.
     fn simulate<T>(
         &self,
         number: u64,
+        overrides: &Overrides,
         body: impl FnOnce(&SimulationContext<'_>, &State) -> Result<T, SimulationError>,
     ) -> Result<T, ViewError> {
         let block = self.block_by_number(number)?.ok_or(ViewError::UnknownBlock(number))?;
-        let state = self.state_at(number)?;
-        let hashes = |wanted: u64| self.block_by_number(wanted).ok().flatten().map(|block| block.hash());
+        let state = overrides.state(&self.state_at(number)?);
+        // A block of another number has predecessors that nobody made.
+        let unknown = overrides.block.number.map(|_| B256::ZERO);
+        let hashes = |wanted: u64| self.block_by_number(wanted).ok().flatten().map(|block| block.hash()).or(unknown);
+        let mut precompiles = PrecompileMoves::default();
+        precompiles.extend(&overrides.accounts)?;
         let context = SimulationContext {
             spec: &self.spec,
-            header: &block.header,
+            header: &overrides.header(&block.header),
             block_hashes: &hashes,
             inference: &self.models.engine(&state),
+            precompiles: &precompiles,
         };
         Ok(body(&context, &state)?)
     }
 
     /// eth_call on the state after a block.
-    pub fn call(&self, number: u64, request: &CallRequest) -> Result<CallOutcome, ViewError> {
-        self.simulate(number, |context, state| simulate::call(context, state, request))
+    pub fn call(&self, number: u64, request: &CallRequest, overrides: &Overrides) -> Result<CallOutcome, ViewError> {
+        self.simulate(number, overrides, |context, state| simulate::call(context, state, request))
     }
 
     /// debug_traceCall on the state after a block.
@@ -330,9 +337,10 @@ impl View {
         &self,
         number: u64,
         request: &CallRequest,
+        overrides: &Overrides,
         options: TraceOptions,
     ) -> Result<(CallOutcome, Trace), ViewError> {
-        self.simulate(number, |context, state| simulate::trace_call(context, state, request, options))
+        self.simulate(number, overrides, |context, state| simulate::trace_call(context, state, request, options))
     }
 
     /// debug_traceTransaction: executes the transaction's block again up to it, and logs its steps. Gas used, success,
@@ -395,8 +403,13 @@ impl View {
     }
 
     /// eth_estimateGas on the state after a block.
-    pub fn estimate_gas(&self, number: u64, request: &CallRequest) -> Result<GasEstimate, ViewError> {
-        self.simulate(number, |context, state| simulate::estimate_gas(context, state, request))
+    pub fn estimate_gas(
+        &self,
+        number: u64,
+        request: &CallRequest,
+        overrides: &Overrides,
+    ) -> Result<GasEstimate, ViewError> {
+        self.simulate(number, overrides, |context, state| simulate::estimate_gas(context, state, request))
     }
 
     /// eth_createAccessList on the state after a block.
@@ -404,8 +417,9 @@ impl View {
         &self,
         number: u64,
         request: &CallRequest,
+        overrides: &Overrides,
     ) -> Result<simulate::AccessListOutcome, ViewError> {
-        self.simulate(number, |context, state| simulate::create_access_list(context, state, request))
+        self.simulate(number, overrides, |context, state| simulate::create_access_list(context, state, request))
     }
 
     /// The AI lane after the latest block: its price and its last use.

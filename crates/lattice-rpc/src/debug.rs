@@ -3,13 +3,17 @@
 use crate::{
     api::{Api, Row, Run},
     error::RpcError,
-    eth::{blocks::state_number, call::CallJson},
+    eth::{
+        blocks::state_number,
+        call::CallJson,
+        overrides::{self, BlockOverridesJson, StateOverrides},
+    },
     jsonrpc::{Answer, reply},
     params::{Argument, Params},
 };
 use alloy_primitives::{B256, Bytes, U256, hex};
 use alloy_rpc_types_eth::BlockId;
-use lattice_chain::{CallOutcome, Trace, TraceOptions, TraceStep};
+use lattice_chain::{CallOutcome, Overrides, Trace, TraceOptions, TraceStep};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -32,13 +36,12 @@ struct TraceConfig {
     disable_storage: bool,
     enable_return_data: bool,
     limit: usize,
-    state_overrides: Option<serde_json::Map<String, serde_json::Value>>,
-    block_overrides: Option<serde_json::Map<String, serde_json::Value>>,
+    state_overrides: Option<StateOverrides>,
+    block_overrides: Option<BlockOverridesJson>,
 }
 
 impl Argument for TraceConfig {
-    const EXPECTED: &'static str =
-        "a trace configuration {disableStack, enableMemory, disableStorage, enableReturnData, limit}";
+    const EXPECTED: &'static str = "a trace configuration {disableStack, enableMemory, disableStorage, enableReturnData, limit, stateOverrides, blockOverrides}";
 
     fn read(raw: &RawValue) -> Result<Self, String> {
         serde_json::from_str(raw.get()).map_err(|error| error.to_string())
@@ -46,24 +49,22 @@ impl Argument for TraceConfig {
 }
 
 impl TraceConfig {
-    fn options(self) -> Result<TraceOptions, RpcError> {
+    /// What to keep, and what is different about the state and the block.
+    fn split(self) -> Result<(TraceOptions, Overrides), RpcError> {
         if let Some(tracer) = self.tracer.filter(|tracer| !tracer.is_empty()) {
             let tracer = crate::error::clip(&tracer, 40);
             return Err(RpcError::params(format!(
                 "tracer \"{tracer}\" is not supported: leave `tracer` out for the struct logger"
             )));
         }
-        let overrides = [self.state_overrides, self.block_overrides];
-        if overrides.into_iter().flatten().any(|fields| !fields.is_empty()) {
-            return Err(RpcError::params("overrides are not supported by this node: leave them out"));
-        }
-        Ok(TraceOptions {
+        let options = TraceOptions {
             stack: !self.disable_stack,
             memory: self.enable_memory,
             storage: !self.disable_storage,
             return_data: self.enable_return_data,
             steps_max: self.limit,
-        })
+        };
+        Ok((options, overrides::of(self.state_overrides, self.block_overrides)))
     }
 }
 
@@ -135,7 +136,12 @@ fn write(gas: u64, success: bool, output: &Bytes, trace: &Trace) -> Answer {
 fn trace_transaction(api: &Api, params: &mut Params<'_>) -> Answer {
     let hash: B256 = params.required("transaction hash")?;
     let config: Option<TraceConfig> = params.optional("trace configuration")?;
-    let options = config.unwrap_or_default().options()?;
+    let (options, overrides) = config.unwrap_or_default().split()?;
+    if !overrides.is_empty() {
+        return Err(RpcError::params(
+            "a transaction is traced as it ran: overrides are for debug_traceCall, leave them out",
+        ));
+    }
     let traced = api.view().trace_transaction(&hash, options)?;
     let Some((gas, success, output, trace)) = traced else {
         return Err(RpcError::server(format!("transaction {hash} is not in any block of the selected chain")));
@@ -148,9 +154,9 @@ fn trace_call(api: &Api, params: &mut Params<'_>) -> Answer {
     let call: CallJson = params.required("call")?;
     let block: Option<BlockId> = params.optional("block")?;
     let config: Option<TraceConfig> = params.optional("trace configuration")?;
-    let options = config.unwrap_or_default().options()?;
+    let (options, overrides) = config.unwrap_or_default().split()?;
     let request = call.into_request(view.spec().chain_id)?;
-    let (outcome, trace) = view.trace_call(state_number(&view, block)?, &request, options)?;
+    let (outcome, trace) = view.trace_call(state_number(&view, block)?, &request, &overrides, options)?;
     let CallOutcome { gas_used, output, .. } = &outcome;
     write(*gas_used, outcome.success(), output, &trace)
 }

@@ -5,7 +5,7 @@ use super::{
     call::{AiCall, Halt},
     doors::Door,
 };
-use crate::evm::LatticeContext;
+use crate::{evm::LatticeContext, simulate::PrecompileMoves};
 use alloy_primitives::{Address, Bytes};
 use revm::{
     handler::{EthPrecompiles, PrecompileProvider},
@@ -18,6 +18,8 @@ use revm::{
 pub struct LatticePrecompiles {
     ethereum: EthPrecompiles,
     warm: AddressSet,
+    /// Overrides of a simulation; none on the chain.
+    moves: PrecompileMoves,
 }
 
 impl LatticePrecompiles {
@@ -26,7 +28,12 @@ impl LatticePrecompiles {
         let ethereum = EthPrecompiles::new(spec);
         let mut warm = ethereum.warm_addresses().clone();
         warm.extend(Door::ALL.iter().map(|(address, _)| *address));
-        Self { ethereum, warm }
+        Self { ethereum, warm, moves: PrecompileMoves::default() }
+    }
+
+    /// Has other precompiles answer at some addresses.
+    pub(crate) fn set_moves(&mut self, moves: &PrecompileMoves) {
+        self.moves = moves.clone();
     }
 
     /// Whether the address is one of them.
@@ -41,15 +48,17 @@ impl<'a> PrecompileProvider<LatticeContext<'a>> for LatticePrecompiles {
     fn set_spec(&mut self, spec: SpecId) -> bool {
         let changed = spec != self.ethereum.spec;
         if changed {
-            *self = Self::new(spec);
+            *self = Self { moves: std::mem::take(&mut self.moves), ..Self::new(spec) };
         }
         changed
     }
 
     fn run(&mut self, ctx: &mut LatticeContext<'a>, inputs: &CallInputs) -> Result<Option<InterpreterResult>, String> {
-        match Door::at(&inputs.bytecode_address) {
+        let Some(address) = self.moves.resolve(inputs.bytecode_address) else { return Ok(None) };
+        match Door::at(&address) {
             Some(door) => enter(door, ctx, inputs).map(Some),
-            None => self.ethereum.run(ctx, inputs),
+            None if address == inputs.bytecode_address => self.ethereum.run(ctx, inputs),
+            None => self.ethereum.run(ctx, &CallInputs { bytecode_address: address, ..inputs.clone() }),
         }
     }
 

@@ -103,7 +103,8 @@ fn highest(
     let asked = request.gas.filter(|gas| *gas >= TRANSFER_GAS).unwrap_or(u64::MAX);
     // EIP-7825's cap does not count declared AI gas; an AI transaction will declare what this estimate says.
     let declared = if prepared.declared || request.is_ai() { prepared.ai_gas_limit } else { 0 };
-    let high = asked.min(TX_GAS_LIMIT_MAX.saturating_add(declared)).min(CallRequest::gas_max(env));
+    let block = CallRequest::gas_max(env).min(env.header.gas_limit);
+    let high = asked.min(TX_GAS_LIMIT_MAX.saturating_add(declared)).min(block);
     let tx = &prepared.tx;
     if tx.gas_price == 0 {
         return Ok(high);

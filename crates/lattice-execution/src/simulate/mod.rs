@@ -6,10 +6,12 @@
 
 mod access_list;
 mod estimate;
+mod overrides;
 mod request;
 
 pub use access_list::{AccessListOutcome, create_access_list};
 pub use estimate::{GasEstimate, estimate_gas};
+pub use overrides::{AccountOverride, BlockOverrides, Overrides, PrecompileMoves, StorageOverride};
 pub use request::CallRequest;
 
 use crate::{
@@ -41,6 +43,8 @@ pub struct SimulationContext<'a> {
     pub block_hashes: &'a dyn Fn(u64) -> Option<B256>,
     /// Runs models.
     pub inference: &'a dyn InferenceEngine,
+    /// Precompiles that overrides moved.
+    pub precompiles: &'a PrecompileMoves,
 }
 
 /// The header of a block after `parent` that nobody has made yet: the environment of the tag `pending`.
@@ -196,6 +200,7 @@ fn machine<'a>(env: &SimulationContext<'a>, state: &State, prepared: &Prepared) 
     let mut host = AiHost::new(env.inference);
     host.set_lane(prepared.lane_price, env.spec.ai_gas_limit);
     let mut machine = evm::evm(env.spec, block, overlay, host);
+    machine.precompiles.set_moves(env.precompiles);
     let cfg = &mut machine.ctx.cfg;
     cfg.disable_nonce_check = true;
     cfg.disable_eip3607 = true;

@@ -349,6 +349,7 @@ impl Lab {
             header: &self.header,
             block_hashes: &block_hashes,
             inference: &self.engine,
+            precompiles: simulate::PrecompileMoves::NONE,
         };
         act(&env, &self.state)
     }

@@ -1,6 +1,9 @@
 //! Calls that change nothing: `eth_call`, `eth_estimateGas`, `eth_createAccessList`.
 
-use super::blocks::state_number;
+use super::{
+    blocks::state_number,
+    overrides::{self, BlockOverridesJson, StateOverrides},
+};
 use crate::{
     api::{Api, Row, Run},
     error::RpcError,
@@ -9,7 +12,7 @@ use crate::{
 };
 use alloy_primitives::{Address, B256, Bytes, U64, U128, U256};
 use alloy_rpc_types_eth::{AccessList, BlockId, SignedAuthorization};
-use lattice_chain::{CallRequest, CallStatus, View};
+use lattice_chain::{CallRequest, CallStatus, Overrides, View};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -90,35 +93,30 @@ impl CallJson {
     }
 }
 
-/// Overrides, of which only the empty ones are accepted.
-struct Overrides(bool);
-
-impl Argument for Overrides {
-    const EXPECTED: &'static str = "an object";
-
-    fn read(raw: &RawValue) -> Result<Self, String> {
-        let fields: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_str(raw.get()).map_err(|error| error.to_string())?;
-        Ok(Self(fields.is_empty()))
-    }
+/// A call as it is to be simulated: the request, the block whose state it runs on, what is different there.
+struct Simulation {
+    request: CallRequest,
+    number: u64,
+    overrides: Overrides,
 }
 
-/// Reads the call, the block and, when the method has them, overrides.
-fn read(view: &View, params: &mut Params<'_>) -> Result<(CallRequest, u64), RpcError> {
+/// Reads the call, the block and overrides.
+fn read(view: &View, params: &mut Params<'_>) -> Result<Simulation, RpcError> {
     let call: CallJson = params.required("call")?;
     let block: Option<BlockId> = params.optional("block")?;
-    for name in ["state overrides", "block overrides"] {
-        if let Some(Overrides(false)) = params.optional(name)? {
-            return Err(RpcError::params(format!("{name} are not supported by this node: leave them out")));
-        }
-    }
-    Ok((call.into_request(view.spec().chain_id)?, state_number(view, block)?))
+    let accounts: Option<StateOverrides> = params.optional("state overrides")?;
+    let block_overrides: Option<BlockOverridesJson> = params.optional("block overrides")?;
+    Ok(Simulation {
+        request: call.into_request(view.spec().chain_id)?,
+        number: state_number(view, block)?,
+        overrides: overrides::of(accounts, block_overrides),
+    })
 }
 
 fn call(api: &Api, params: &mut Params<'_>) -> Answer {
     let view = api.view();
-    let (request, number) = read(&view, params)?;
-    let outcome = view.call(number, &request)?;
+    let Simulation { request, number, overrides } = read(&view, params)?;
+    let outcome = view.call(number, &request, &overrides)?;
     match outcome.status {
         CallStatus::Success => reply(&outcome.output),
         CallStatus::Reverted(reason) => Err(RpcError::reverted(&outcome.output, reason.as_deref())),
@@ -128,8 +126,8 @@ fn call(api: &Api, params: &mut Params<'_>) -> Answer {
 
 fn estimate_gas(api: &Api, params: &mut Params<'_>) -> Answer {
     let view = api.view();
-    let (request, number) = read(&view, params)?;
-    reply(&U64::from(view.estimate_gas(number, &request)?.gas))
+    let Simulation { request, number, overrides } = read(&view, params)?;
+    reply(&U64::from(view.estimate_gas(number, &request, &overrides)?.gas))
 }
 
 #[derive(Serialize)]
@@ -143,8 +141,8 @@ struct AccessListJson {
 
 fn create_access_list(api: &Api, params: &mut Params<'_>) -> Answer {
     let view = api.view();
-    let (request, number) = read(&view, params)?;
-    let found = view.create_access_list(number, &request)?;
+    let Simulation { request, number, overrides } = read(&view, params)?;
+    let found = view.create_access_list(number, &request, &overrides)?;
     let error = match found.outcome.status {
         CallStatus::Success => None,
         CallStatus::Reverted(None) => Some("execution reverted".into()),

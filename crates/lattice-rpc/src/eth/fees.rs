@@ -72,7 +72,8 @@ fn tip(tx: &impl Transaction, block: &EvmBlock) -> u128 {
     tx.effective_gas_price(base_fee).saturating_sub(u128::from(base_fee.unwrap_or(0)))
 }
 
-fn tip_now(api: &Api, view: &View) -> Result<u128, RpcError> {
+/// [`suggested_tip`], computed once a block.
+pub(super) fn tip_now(api: &Api, view: &View) -> Result<u128, RpcError> {
     api.facts.tip(view.sink(), || suggested_tip(view))
 }
 

@@ -2,9 +2,12 @@
 
 pub(crate) mod blocks;
 pub(crate) mod call;
+mod capabilities;
 mod fees;
+mod fill;
 pub(crate) mod filters;
 pub(crate) mod logs;
+pub(crate) mod overrides;
 mod state;
 pub(crate) mod transactions;
 
@@ -34,7 +37,9 @@ pub(crate) fn methods() -> impl Iterator<Item = &'static Row> {
         OWN,
         blocks::METHODS,
         call::METHODS,
+        capabilities::METHODS,
         fees::METHODS,
+        fill::METHODS,
         filters::METHODS,
         logs::METHODS,
         state::METHODS,

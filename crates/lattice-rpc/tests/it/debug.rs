@@ -54,7 +54,9 @@ fn what_is_not_supported_says_so() {
         ("debug_traceTransaction", json!([hash]), "is not in any block"),
         ("debug_traceTransaction", json!([hash, { "tracer": "callTracer" }]), "callTracer"),
         ("debug_traceTransaction", json!([hash, 5]), "trace configuration"),
-        ("debug_traceCall", json!([{}, "latest", { "stateOverrides": { "0x00": {} } }]), "overrides"),
+        ("debug_traceCall", json!([{}, "latest", { "stateOverrides": { "0x00": {} } }]), "trace configuration"),
+        ("debug_traceCall", json!([{}, "latest", { "blockOverrides": { "moon": 1 } }]), "unknown field `moon`"),
+        ("debug_traceTransaction", json!([hash, { "blockOverrides": { "number": "0x1" } }]), "debug_traceCall"),
         ("debug_traceCall", json!([]), "call"),
     ] {
         let message = client.try_call(method, params).unwrap_err()["message"].as_str().unwrap().to_owned();

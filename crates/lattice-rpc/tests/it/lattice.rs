@@ -1,6 +1,9 @@
 //! The `lattice_` namespace.
 
-use crate::node::{Draft, Node, signer};
+use crate::{
+    client::Client,
+    node::{Draft, Node, signer},
+};
 use alloy_primitives::{B256, Bytes, keccak256};
 use lattice_inference::{ImportOptions, import_onnx};
 use lattice_storage::Manifest;
@@ -149,16 +152,13 @@ fn relu_onnx() -> Vec<u8> {
     [number(1, 8), field(7, &graph), field(8, &number(2, 17))].concat()
 }
 
-#[test]
-fn a_model_goes_from_file_to_replayed_inference() {
-    let node = Node::start();
-    let client = node.client();
+/// The transaction of account 0 that registers that model.
+fn relu_deployment(nonce: u64) -> TxEnvelope {
     let graph = import_onnx(&relu_onnx(), &ImportOptions::default()).unwrap();
     let (id, bytes) = (graph.model_id(), graph.encode());
-    let manifest = Manifest::of(&bytes);
     let payload = ModelDeployPayload {
         model_id: id,
-        artifact: manifest.cid(),
+        artifact: Manifest::of(&bytes).cid(),
         artifact_bytes: bytes.len() as u64,
         gas: graph.cost().gas(),
         input_bytes: 8,
@@ -166,7 +166,34 @@ fn a_model_goes_from_file_to_replayed_inference() {
         name: "relu".into(),
         commitments: None,
     };
-    let deploy = ai::<ModelDeploy>(0, TxAi::<ModelDeploy>::encode_payload(&payload));
+    ai::<ModelDeploy>(nonce, TxAi::<ModelDeploy>::encode_payload(&payload))
+}
+
+/// Registers that model, as the first transaction of account 0, and waits until it is active.
+pub fn active_relu(node: &Node, client: &Client) -> B256 {
+    client.receipt(&client.send(&relu_deployment(0)));
+    let graph = import_onnx(&relu_onnx(), &ImportOptions::default()).unwrap();
+    let (id, bytes) = (graph.model_id(), graph.encode());
+    client.call("lattice_putChunk", json!([Bytes::copy_from_slice(&bytes)]));
+    client.call("lattice_putManifest", json!([Bytes::from(Manifest::of(&bytes).encode())]));
+    node.attest(id);
+    for _ in 0..1_000 {
+        if client.call("lattice_getModel", json!([id]))["status"] == "active" {
+            return id;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    panic!("model {id} does not become active");
+}
+
+#[test]
+fn a_model_goes_from_file_to_replayed_inference() {
+    let node = Node::start();
+    let client = node.client();
+    let graph = import_onnx(&relu_onnx(), &ImportOptions::default()).unwrap();
+    let (id, bytes) = (graph.model_id(), graph.encode());
+    let manifest = Manifest::of(&bytes);
+    let deploy = relu_deployment(0);
     let receipt = client.receipt(&client.send(&deploy));
     assert_eq!((&receipt["status"], &receipt["type"]), (&json!("0x1"), &json!("0x50")), "{receipt}");
 

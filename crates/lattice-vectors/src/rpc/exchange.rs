@@ -11,6 +11,7 @@ const EXACT: &[&str] = &[
     "eth_getBalance",
     "eth_getCode",
     "eth_getStorageAt",
+    "eth_getStorageValues",
     "eth_getProof",
     "eth_getTransactionCount",
     "eth_getBlockByNumber",
