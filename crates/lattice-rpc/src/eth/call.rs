@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 pub(super) const METHODS: &[Row] = &[
     ("eth_call", 4, Run::Long(call)),
     ("eth_estimateGas", 4, Run::Long(estimate_gas)),
-    ("eth_createAccessList", 3, Run::Long(create_access_list)),
+    ("eth_createAccessList", 4, Run::Long(create_access_list)),
 ];
 
 /// A call as clients write it. Unknown fields are ignored, as geth does; `aiGas` is Lattice's.
