@@ -275,7 +275,7 @@ impl Unit {
 const fn unit_of(table: Table) -> Option<Unit> {
     match table {
         Table::Headers | Table::Bodies | Table::Relations | Table::Ghostdag => Some(Unit::DagBlock),
-        Table::Reachability | Table::Status | Table::Standings => Some(Unit::DagBlock),
+        Table::Reachability | Table::Status | Table::Wins | Table::Standings => Some(Unit::DagBlock),
         Table::Finality => Some(Unit::Checkpoint),
         Table::StakeSets => Some(Unit::StakeSet),
         Table::Executed | Table::Canonical => Some(Unit::ChainBlock),
