@@ -77,7 +77,7 @@ fn of_the_copies_of_a_win_one_is_blue() {
             let mut facts = facts(hash(name), parents.into_iter().map(hash).collect(), slot);
             facts.vrf_hash = hash(vrf);
             let prepared = dag.check_nothing(&facts).unwrap();
-            dag.insert(prepared, &mut batch);
+            dag.insert(prepared, &mut batch).unwrap();
         }
         let data = dag.virtual_data(&["B", "C", "D", "E"].map(hash)).unwrap();
         let mut found: Vec<String> = data.mergeset_blues.iter().map(name).collect();
@@ -88,7 +88,7 @@ fn of_the_copies_of_a_win_one_is_blue() {
         // A copy in the selected parent's past stands, whatever its place in the order.
         let merged = facts(hash("M"), ["C", "D"].map(hash).into(), 4);
         let prepared = dag.check_nothing(&merged).unwrap();
-        dag.insert(prepared, &mut batch);
+        dag.insert(prepared, &mut batch).unwrap();
         let blues = dag.virtual_data(&["B", "M"].map(hash)).unwrap().mergeset_blues;
         assert_eq!(blues.contains(&hash("B")), tie_rule == TieRule::GreaterHash, "{tie_rule:?}");
     }
