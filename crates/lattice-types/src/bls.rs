@@ -58,28 +58,34 @@ pub enum InvalidBls {
 }
 
 /// A validator's secret key. It is wiped from memory when dropped, and is never printed.
-pub struct SecretKey(raw::SecretKey);
+pub struct SecretKey {
+    secret: raw::SecretKey,
+    /// Derived once: it is asked for at every block and vote, and a multiplication on the curve is not free.
+    public: PublicKey,
+}
 
 impl std::fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SecretKey({})", self.public_key())
+        write!(f, "SecretKey({})", self.public)
     }
 }
 
 impl SecretKey {
     /// Derives a key from 32 bytes of key material (EIP-2333's HKDF).
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(raw::SecretKey::key_gen(seed, b"lattice").expect("32 bytes of key material are enough"))
+        let secret = raw::SecretKey::key_gen(seed, b"lattice").expect("32 bytes of key material are enough");
+        let public = PublicKey::from(secret.sk_to_pk().compress());
+        Self { secret, public }
     }
 
     /// The public key.
-    pub fn public_key(&self) -> PublicKey {
-        PublicKey::from(self.0.sk_to_pk().compress())
+    pub const fn public_key(&self) -> PublicKey {
+        self.public
     }
 
     /// Signs `content` under the domain's tag and the chain id.
     pub fn sign(&self, domain: Domain, chain_id: u64, content: &[u8]) -> Signature {
-        Signature::from(self.0.sign(&domain.message(chain_id, content), DST, &[]).compress())
+        Signature::from(self.secret.sign(&domain.message(chain_id, content), DST, &[]).compress())
     }
 }
 
