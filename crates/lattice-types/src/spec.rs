@@ -163,7 +163,25 @@ pub fn dev_validator_key() -> bls::SecretKey {
     bls::SecretKey::from_seed(&keccak256(b"lattice dev validator").0)
 }
 
+/// The key of validator `index` of a local network ([`ChainSpec::local`]).
+pub fn local_validator_key(index: u32) -> bls::SecretKey {
+    bls::SecretKey::from_seed(&keccak256([b"lattice local validator".as_slice(), &index.to_be_bytes()].concat()).0)
+}
+
 impl ChainSpec {
+    /// A network of equal validators on one machine, with the development chain's id and accounts.
+    pub fn local(validators: u32) -> Self {
+        let validator = |index| Validator {
+            public_key: local_validator_key(index).public_key(),
+            stake: 1_000,
+            reward: Address::from_slice(
+                &keccak256([b"lattice local reward".as_slice(), &index.to_be_bytes()].concat())[12..],
+            ),
+        };
+        let network = Self::network((0..validators).map(validator).collect());
+        Self { name: "lattice-local".into(), ..network }
+    }
+
     /// The development chain: one validator, slots of a millisecond, ten funded accounts.
     pub fn dev() -> Self {
         Self {

@@ -62,6 +62,11 @@ impl Watermark {
     /// Bytes of [`Watermark::encode`].
     pub const ENCODED_LEN: usize = 3 * 8 + 2 * 32 + 4;
 
+    /// The first slot for which a new block may be signed.
+    pub const fn next_slot(&self) -> u64 {
+        self.slot + 1
+    }
+
     /// The watermark to write before signing this vote. The vote that was signed last may be signed again.
     pub fn admit_vote(&self, vote: &Vote) -> Result<Self, Refused> {
         let (source, target) = (vote.source.index, vote.target.index);

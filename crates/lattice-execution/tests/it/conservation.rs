@@ -86,7 +86,8 @@ fn act_and_count(lab: &mut Lab, requests: &mut Vec<B256>, jobs: &mut Vec<B256>, 
     let (before, head) = (supply(lab), lab.header.parent_hash);
     act(lab, requests, jobs, step);
     // Time that passes changes the number of the head and executes nothing.
-    let fee = if lab.header.parent_hash != head { lab.header.gas_used * lab.header.base_fee_per_gas.unwrap() } else { 0 };
+    let fee =
+        if lab.header.parent_hash != head { lab.header.gas_used * lab.header.base_fee_per_gas.unwrap() } else { 0 };
     assert_eq!(before - supply(lab), U256::from(fee), "{step:?}");
 }
 

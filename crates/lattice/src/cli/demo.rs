@@ -55,6 +55,7 @@ pub fn run(_args: &Args, output: Output) -> Result<(), Failure> {
         archive: false,
         engine: Engine::default(),
         sync_interval: None,
+        network: None,
     };
     let node = Node::start(&options).map_err(|error| explain(&error, &options))?;
     let client = Client::new(&format!("http://{}", node.addr()))?;

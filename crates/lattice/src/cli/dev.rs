@@ -3,7 +3,7 @@
 use crate::{
     amount,
     failure::Failure,
-    node::{self, Node, NodeError, NodeOptions, SYNC_INTERVAL},
+    node::{self, LocalNetwork, Node, NodeError, NodeOptions, SYNC_INTERVAL},
 };
 use lattice_storage::{Engine, StorageFault};
 use lattice_types::spec::{DEV_ACCOUNTS, DEV_BALANCE, DEV_CHAIN_ID};
@@ -42,6 +42,13 @@ pub struct Args {
     /// stop only. The death of the process takes nothing either way
     #[arg(long, value_name = "MS", default_value_t = SYNC_INTERVAL.as_millis() as u64)]
     sync_interval_ms: u64,
+    /// Run this many equal validators instead of one, each with its own chain and key, with slots of 250 ms and votes: the
+    /// rules of a network on one machine. Blocks then come by the clock, merge, and become final in about nine seconds
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    producers: u32,
+    /// How long a message between producers takes at most, in milliseconds; at least half of it
+    #[arg(long, value_name = "MS", default_value_t = 200, requires = "producers")]
+    delay_ms: u64,
 }
 
 /// An engine by the name that `--db` gives it.
@@ -77,8 +84,10 @@ pub fn run(args: Args, json: bool) -> Result<(), Failure> {
     let datadir = args.datadir.or_else(|| temporary.as_ref().map(|dir| dir.path().to_path_buf()));
     let datadir = datadir.expect("without a given directory there is a temporary one");
     let sync_interval = (args.sync_interval_ms > 0).then(|| Duration::from_millis(args.sync_interval_ms));
-    let Args { host, port, archive, .. } = args;
-    let options = NodeOptions { host, port, datadir, archive, engine, sync_interval };
+    let Args { host, port, archive, producers, delay_ms, .. } = args;
+    let delay = Duration::from_millis(delay_ms);
+    let network = (producers > 1).then_some(LocalNetwork { producers, delay });
+    let options = NodeOptions { host, port, datadir, archive, engine, sync_interval, network };
     let data = match temporary {
         Some(_) => "temporary; keep it with --datadir DIR".to_owned(),
         None => options.datadir.display().to_string(),

@@ -13,7 +13,10 @@ use alloy_primitives::B256;
 use lattice_chain::{ArtifactError, Backend, ModelError, ModelStatus, ModelStore};
 use std::{
     collections::BTreeMap,
-    sync::mpsc::{Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
     time::Duration,
 };
 
@@ -23,8 +26,8 @@ const RETRY: Duration = Duration::from_millis(200);
 const PAGE: u64 = 64;
 
 /// Attests until the channel is closed.
-pub fn run(shared: &Shared, models: &ModelStore, signer: &Signer, woken: &Receiver<()>) {
-    let mut attester = Attester { shared, models, signer, seen: 0, pending: BTreeMap::new() };
+pub fn run(shared: &Shared, models: &ModelStore, signers: &[Arc<Signer>], woken: &Receiver<()>) {
+    let mut attester = Attester { shared, models, signers, seen: 0, pending: BTreeMap::new() };
     loop {
         attester.look();
         // Without pending models there is nothing to look for until the next head.
@@ -40,7 +43,8 @@ pub fn run(shared: &Shared, models: &ModelStore, signer: &Signer, woken: &Receiv
 struct Attester<'a> {
     shared: &'a Shared,
     models: &'a ModelStore,
-    signer: &'a Signer,
+    /// The validators of this process.
+    signers: &'a [Arc<Signer>],
     /// Registrations that were looked at.
     seen: u64,
     /// Models that wait, with the epoch in which this validator has attested.
@@ -63,7 +67,7 @@ impl Attester<'_> {
         }
         let spec = view.spec();
         let epoch = slot_at(spec, now_ms()) / spec.epoch_slots;
-        let (shared, models, signer) = (self.shared, self.models, self.signer);
+        let (shared, models, signers) = (self.shared, self.models, self.signers);
         self.pending.retain(|model_id, attested| {
             let record = view.model(model_id).filter(|record| record.status == ModelStatus::Pending);
             let Some(record) = record else { return false };
@@ -73,8 +77,9 @@ impl Attester<'_> {
             }
             match models.verify(model_id, &record) {
                 Ok(()) => {
-                    let attestation = signer.attest(*model_id, epoch, spec.chain_id);
-                    shared.send(Message::Attestation(attestation));
+                    for signer in signers {
+                        shared.send(Message::Attestation(signer.attest(*model_id, epoch, spec.chain_id)));
+                    }
                     *attested = Some(epoch);
                     true
                 }

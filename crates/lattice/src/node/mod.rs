@@ -8,19 +8,26 @@
 mod attester;
 mod chain_thread;
 mod clock;
+mod producers;
 mod shared;
 mod signer;
 mod syncer;
+mod validator;
 
 use self::{
     chain_thread::Message,
+    producers::Producer,
     shared::Shared,
     signer::{Signer, SignerError},
+    validator::{Fault, Validator},
 };
 use lattice_chain::{Chain, ChainOptions, ModelStore};
 use lattice_rpc::ServerHandle;
 use lattice_storage::{ArtifactStore, Engine, Kv};
-use lattice_types::{ChainSpec, limits, spec::dev_validator_key};
+use lattice_types::{
+    ChainSpec, limits,
+    spec::{dev_validator_key, local_validator_key},
+};
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -47,6 +54,17 @@ pub struct NodeOptions {
     pub engine: Engine,
     /// How often everything written so far is brought to the disk; `None` does so at a clean stop only.
     pub sync_interval: Option<Duration>,
+    /// More than one producer: how many, and the longest delay between two of them.
+    pub network: Option<LocalNetwork>,
+}
+
+/// Several producers in one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalNetwork {
+    /// Producers, all with the same stake.
+    pub producers: u32,
+    /// A message takes between half of it and all of it.
+    pub delay: Duration,
 }
 
 /// Why a node cannot start, or had to stop.
@@ -92,7 +110,8 @@ pub struct Node {
     shared: Arc<Shared>,
     server: ServerHandle,
     runtime: tokio::runtime::Runtime,
-    chain: JoinHandle<()>,
+    /// One for each producer; the first one's chain is what RPC shows.
+    chains: Vec<(mpsc::Sender<Message>, JoinHandle<()>)>,
     attester: JoinHandle<()>,
     syncer: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
     kv: Arc<dyn Kv>,
@@ -110,23 +129,35 @@ impl Node {
         let artifacts = Arc::new(ArtifactStore::open(datadir.join("artifacts"), limits::ARTIFACT_BYTES_MAX)?);
         let models = Arc::new(ModelStore::new(artifacts.clone()));
         let chain_options = ChainOptions { archive: options.archive, trusted: None };
-        let chain = Chain::open_with(ChainSpec::dev(), kv.clone(), models.clone(), chain_options)?;
+        let spec = options.network.map_or_else(ChainSpec::dev, |network| ChainSpec::local(network.producers));
+        let chain = Chain::open_with(spec.clone(), kv.clone(), models.clone(), chain_options)?;
         let archive_from = chain.archive_from();
-        // The development chain has one validator, on one machine: it need not wait for the disk.
-        let signer = Arc::new(Signer::open(dev_validator_key(), 0, datadir, false)?);
         let (queue, inbox) = mpsc::channel();
-        let shared = Arc::new(Shared::new(&chain, queue, artifacts)?);
+        let shared = Arc::new(Shared::new(&chain, queue.clone(), artifacts)?);
+
+        // The validators of a development chain are on one machine: their marks need not wait for the disk.
+        let key = |index| if options.network.is_some() { local_validator_key(index) } else { dev_validator_key() };
+        let signer = Arc::new(Signer::open(key(0), 0, datadir, false)?);
+        let mut signers = vec![signer.clone()];
+        let mut validators = vec![(Validator::new(chain, signer, Some(shared.clone())), queue, inbox)];
+        for index in 1..options.network.map_or(1, |network| network.producers) {
+            let folder = datadir.join(format!("producer-{index}"));
+            std::fs::create_dir_all(&folder).map_err(|reason| NodeError::Datadir { path: folder.clone(), reason })?;
+            let signer = Arc::new(Signer::open(key(index), index, &folder, false)?);
+            let kv = options.engine.open(folder.join("db"))?;
+            let chain = Chain::open(spec.clone(), kv, models.clone())?;
+            let (queue, inbox) = mpsc::channel();
+            signers.push(signer.clone());
+            validators.push((Validator::new(chain, signer, None), queue, inbox));
+        }
 
         let (wake, woken) = mpsc::channel();
         shared.wake_attester_with(wake);
         let attester = spawn("attester", {
-            let (shared, signer) = (shared.clone(), signer.clone());
-            move || attester::run(&shared, &models, &signer, &woken)
+            let shared = shared.clone();
+            move || attester::run(&shared, &models, &signers, &woken)
         })?;
-        let chain = spawn("chain", {
-            let (shared, signer) = (shared.clone(), signer);
-            move || chain_thread::run(chain, &shared, &signer, &inbox)
-        })?;
+        let chains = start_chains(validators, options.network, &shared)?;
 
         let syncer = options.sync_interval.map(|interval| start_syncer(interval, &kv, &shared)).transpose()?;
 
@@ -137,7 +168,7 @@ impl Node {
             .map_err(|reason| NodeError::Start { what: "the RPC runtime", reason })?;
         let listen = SocketAddr::new(options.host, options.port);
         let server = runtime.block_on(lattice_rpc::serve(shared.clone(), listen))?;
-        Ok(Self { addr: server.address(), archive_from, shared, server, runtime, chain, attester, syncer, kv })
+        Ok(Self { addr: server.address(), archive_from, shared, server, runtime, chains, attester, syncer, kv })
     }
 
     /// The address that RPC listens on.
@@ -170,10 +201,14 @@ impl Node {
     /// When the store cannot be synced.
     pub fn stop(self) -> Result<(), NodeError> {
         self.runtime.block_on(self.server.stop());
-        self.shared.send(Message::Stop);
+        for (queue, _) in &self.chains {
+            let _ended = queue.send(Message::Stop);
+        }
         self.shared.stop_attester();
         // A thread that panicked has told so already.
-        let _chain = self.chain.join();
+        for (_, chain) in self.chains {
+            let _chain = chain.join();
+        }
         let _attester = self.attester.join();
         if let Some((running, syncer)) = self.syncer {
             drop(running);
@@ -186,6 +221,35 @@ impl Node {
 
 fn spawn(what: &'static str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, NodeError> {
     std::thread::Builder::new().name(what.into()).spawn(body).map_err(|reason| NodeError::Start { what, reason })
+}
+
+/// A validator with its inbox, and the sender that others reach it by.
+type Inbox = (Validator, mpsc::Sender<Message>, mpsc::Receiver<Message>);
+
+/// Starts a thread for each chain.
+fn start_chains(
+    validators: Vec<Inbox>,
+    network: Option<LocalNetwork>,
+    shared: &Arc<Shared>,
+) -> Result<Vec<(mpsc::Sender<Message>, JoinHandle<()>)>, NodeError> {
+    let peers: Vec<_> = validators.iter().map(|(_, queue, _)| queue.clone()).collect();
+    let mut started = Vec::with_capacity(validators.len());
+    for (index, (mut validator, queue, inbox)) in validators.into_iter().enumerate() {
+        let (shared, peers) = (shared.clone(), peers.clone());
+        let run = move || -> Result<(), Fault> {
+            match network {
+                None => chain_thread::run(&mut validator, &inbox),
+                Some(network) => Producer::new(validator, index, peers, network.delay).run(&inbox),
+            }
+        };
+        let chain = spawn("chain", move || {
+            if let Err(fault) = run() {
+                shared.set_fault(fault.to_string());
+            }
+        })?;
+        started.push((queue, chain));
+    }
+    Ok(started)
 }
 
 /// Starts the syncer's thread, which ends when the sender is dropped.

@@ -72,6 +72,11 @@ impl Signer {
         self.index
     }
 
+    /// The first slot for which a new block may be signed.
+    pub fn next_slot(&self) -> u64 {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner).next_slot()
+    }
+
     /// The VRF of a slot. It commits to nothing: a VRF has one output.
     pub fn vrf(&self, epoch_seed: &B256, slot: u64, chain_id: u64) -> bls::Signature {
         self.key.sign(bls::Domain::Vrf, chain_id, &bls::vrf_content(epoch_seed, slot))
