@@ -6,7 +6,7 @@ use alloy_consensus::{TxEip1559, TxEip2930, TxEip7702, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, TxKind, U256, hex, keccak256};
 use lattice_execution::asm;
-use lattice_inference::{ImportOptions, Tensor, import_onnx, npy};
+use lattice_inference::{ImportOptions, Tensor, import_model, npy};
 use lattice_state::{Account, AccountDiff, StateDiff};
 use lattice_storage::artifact::Manifest;
 use lattice_types::{
@@ -76,15 +76,16 @@ fn main() {
 
     let digits = fs::read(root().join("../models/digits.onnx")).expect("the bundled model");
     write("onnx", "digits", &digits);
-    let cases =
-        fs::read(root().join("../crates/lattice-inference/tests/fixtures/operators.json")).expect("the fixtures");
-    let cases: serde_json::Value = serde_json::from_slice(&cases).expect("JSON");
-    for case in cases.as_array().expect("a list").iter().step_by(3) {
-        let (name, file) = (case["name"].as_str().expect("a name"), case["model"].as_str().expect("a model"));
-        let file = hex::decode(file).expect("hex");
-        write("onnx", name, &file);
-        if let Ok(graph) = import_onnx(&file, &ImportOptions::default()) {
-            write("graph", name, &graph.encode());
+    for (target, fixtures) in [("onnx", "operators.json"), ("tflite", "tflite.json")] {
+        let cases = root().join("../crates/lattice-inference/tests/fixtures").join(fixtures);
+        let cases: serde_json::Value = serde_json::from_slice(&fs::read(cases).expect("the fixtures")).expect("JSON");
+        for case in cases.as_array().expect("a list").iter().step_by(3) {
+            let (name, file) = (case["name"].as_str().expect("a name"), case["model"].as_str().expect("a model"));
+            let file = hex::decode(file).expect("hex");
+            write(target, name, &file);
+            if let Ok(graph) = import_model(&file, &ImportOptions::default()) {
+                write("graph", name, &graph.encode());
+            }
         }
     }
 

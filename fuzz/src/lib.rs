@@ -18,6 +18,7 @@ pub const TARGETS: &[Target] = &[
     ("state_diff", decode::state_diff),
     ("artifact_manifest", decode::artifact_manifest),
     ("onnx", models::onnx),
+    ("tflite", models::tflite),
     ("graph", models::graph),
     ("npy", models::npy),
     ("door", evm::door),

@@ -1,6 +1,6 @@
 //! Files of models: what people push, and what nodes fetch.
 
-use lattice_inference::{Graph, ImportOptions, Model, Tensor, ValueInfo, import_onnx, npy as npy_file};
+use lattice_inference::{Graph, ImportOptions, Model, Tensor, ValueInfo, import_onnx, import_tflite, npy as npy_file};
 
 /// Work and memory that one input may cost here: less than a node's limits, so that many inputs run a second.
 const GAS_MAX: u64 = 1 << 20;
@@ -10,6 +10,16 @@ const MEMORY_BYTES_MAX: u64 = 1 << 24;
 pub fn onnx(data: &[u8]) {
     let options = ImportOptions { file_bytes_max: 1 << 20, ..ImportOptions::default() };
     if let Ok(graph) = import_onnx(data, &options) {
+        let decoded = Graph::decode(&graph.encode()).expect("what we encode decodes");
+        assert_eq!(decoded.model_id(), graph.model_id());
+        run(graph);
+    }
+}
+
+/// A TensorFlow Lite file, with the same promises.
+pub fn tflite(data: &[u8]) {
+    let options = ImportOptions { file_bytes_max: 1 << 20, ..ImportOptions::default() };
+    if let Ok(graph) = import_tflite(data, &options) {
         let decoded = Graph::decode(&graph.encode()).expect("what we encode decodes");
         assert_eq!(decoded.model_id(), graph.model_id());
         run(graph);

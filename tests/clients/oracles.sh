@@ -3,8 +3,8 @@
 #
 #   eval "$(tests/clients/oracles.sh)"; cargo test -p lattice-inference
 #
-# magika's features and ONNX Runtime's scores for files of this repository; ONNX Runtime's outputs of real models (magika,
-# and rapidocr's text detection and direction). Needs provision.sh.
+# magika's features and ONNX Runtime's scores for files of this repository; the outputs of real models by their own
+# runtimes: magika, and rapidocr's text detection and direction by ONNX Runtime, mediapipe's by LiteRT. Needs provision.sh.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -14,16 +14,22 @@ out=$tools/oracles
 scripts=$root/crates/lattice-inference/tests/oracle
 model=$("$python" -c 'import magika, pathlib; print(pathlib.Path(magika.__file__).parent / "models/standard_v3_3/model.onnx")')
 
-mkdir -p "$out/models"
 rapidocr=$("$root/tests/clients/wheel.sh" rapidocr-onnxruntime==1.4.4 "$tools")
-if [ ! -e "$out/done" ]; then
+mediapipe=$("$root/tests/clients/wheel.sh" mediapipe==0.10.21 "$tools")
+# What an older version of the scripts wrote is not kept.
+wanted=$(cat "$0" "$scripts"/*.py | sha256sum)
+if [ "$(cat "$out/done" 2>/dev/null)" != "$wanted" ]; then
+  rm -rf "$out/magika" "$out/models" && mkdir -p "$out/models"
   "$python" "$scripts/magika_features.py" "$out/magika" "$root"/{README.md,Cargo.toml,Cargo.lock,LICENSE-MIT} \
     "$root"/contracts/src/*.sol "$root"/contracts/artifacts/*.json "$root"/tests/clients/*.{mjs,py,sh} \
     "$root"/crates/lattice-types/src/*.rs "$root/models/digits.onnx" "$(command -v bash)" >&2
   "$python" "$scripts/onnxruntime_outputs.py" "$out/models" "$model" >&2
   "$python" "$scripts/onnxruntime_outputs.py" "$out/models" "$rapidocr"/rapidocr_onnxruntime/models/*_det_*.onnx x=1,3,320,320 >&2
   "$python" "$scripts/onnxruntime_outputs.py" "$out/models" "$rapidocr"/rapidocr_onnxruntime/models/*_cls_*.onnx x=1,3,48,192 >&2
-  touch "$out/done"
+  "$python" "$scripts/litert_outputs.py" "$out/models" "$mediapipe"/mediapipe/modules/*/*.tflite >&2
+  count=$(find "$out/models" -name names.json | wc -l)
+  [ "$count" = 16 ] || { echo "oracles: $count models of 16 were written" >&2; exit 1; }
+  echo "$wanted" >"$out/done"
 fi
 
 echo "export LATTICE_MAGIKA='$model' LATTICE_MAGIKA_ORACLE='$out/magika'"

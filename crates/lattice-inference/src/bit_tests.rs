@@ -4,7 +4,7 @@
 
 use crate::kernels::test_isa::portable;
 use crate::tensor::{DType, Data, element_count};
-use crate::{ImportOptions, Model, Tensor, import_onnx};
+use crate::{ImportOptions, Model, Tensor, import_model};
 
 /// Deterministic elements: mostly small numbers, a few special ones.
 fn elements(dtype: DType, shape: &[usize], special: bool) -> Tensor {
@@ -30,8 +30,8 @@ fn elements(dtype: DType, shape: &[usize], special: bool) -> Tensor {
 }
 
 fn assert_same_bits(name: &str, file: &[u8]) {
-    let graph = import_onnx(file, &ImportOptions::default()).unwrap();
-    let folded_portably = portable(|| import_onnx(file, &ImportOptions::default())).unwrap();
+    let graph = import_model(file, &ImportOptions::default()).unwrap();
+    let folded_portably = portable(|| import_model(file, &ImportOptions::default())).unwrap();
     assert_eq!(graph.model_id(), folded_portably.model_id(), "{name}");
     for special in [false, true] {
         let inputs: Vec<Tensor> = graph.inputs().iter().map(|i| elements(i.dtype, &i.shape, special)).collect();
@@ -66,8 +66,10 @@ fn models_give_the_same_bits_on_all_kernels() {
 
 #[test]
 fn operators_give_the_same_bits_on_all_kernels() {
-    let cases: serde_json::Value = serde_json::from_slice(include_bytes!("../tests/fixtures/operators.json")).unwrap();
-    for case in cases.as_array().unwrap() {
+    let files: [&[u8]; 2] =
+        [include_bytes!("../tests/fixtures/operators.json"), include_bytes!("../tests/fixtures/tflite.json")];
+    let cases = files.iter().flat_map(|file| serde_json::from_slice::<Vec<serde_json::Value>>(file).unwrap());
+    for case in cases {
         let file = alloy_primitives::hex::decode(case["model"].as_str().unwrap()).unwrap();
         assert_same_bits(case["name"].as_str().unwrap(), &file);
     }

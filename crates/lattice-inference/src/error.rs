@@ -52,12 +52,15 @@ pub enum TensorError {
     },
 }
 
-/// An ONNX file was refused.
+/// A model file was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ImportError {
     /// The bytes are not an ONNX protobuf.
     #[error("not a readable ONNX file: {0} (is the file complete?)")]
     Protobuf(String),
+    /// The bytes are not a TensorFlow Lite flatbuffer.
+    #[error("not a readable TensorFlow Lite file: {0} (is the file complete?)")]
+    Flatbuffer(String),
     /// The model as a whole is refused.
     #[error("{0}")]
     Model(String),

@@ -1,6 +1,7 @@
-//! Deterministic inference: ONNX in, a frozen graph and its id, and an executor whose answers every CPU agrees on.
+//! Deterministic inference: ONNX or TensorFlow Lite in, a frozen graph and its id, and an executor whose answers every
+//! CPU agrees on.
 //!
-//! The road of a model: [`import_onnx`] turns a file into a [`Graph`] with static shapes (off the consensus path);
+//! The road of a model: [`import_model`] turns a file into a [`Graph`] with static shapes (off the consensus path);
 //! [`Graph::encode`] gives the canonical bytes whose keccak256 is the model id; [`Model::load`] packs the weights;
 //! [`Model::run`] executes. Everything is a pure function of bytes: no files, clocks, threads or randomness.
 //!
@@ -15,6 +16,7 @@ mod error;
 mod float_mode;
 mod graph;
 mod half;
+mod import;
 mod kernels;
 mod limits;
 mod math;
@@ -22,18 +24,22 @@ mod model;
 pub mod npy;
 mod onnx;
 mod ops;
+mod patterns;
 mod tensor;
 pub mod tensor_op;
+mod tflite;
 
 pub use cost::{Cost, Work};
 pub use error::{DecodeError, GraphError, ImportError, LoadError, NpyError, RunError, TensorError};
 pub use graph::{Constant, Graph, Node, TensorType, VERSION as GRAPH_VERSION, ValueInfo};
+pub use import::{DeclaredInput, ImportOptions, declared_inputs, import_model};
 pub use kernels::is_accelerated;
 pub use limits::RunLimits;
 pub use model::Model;
-pub use onnx::{DeclaredInput, ImportOptions, declared_inputs, import_onnx, read_onnx_tensor, supported_operators};
+pub use onnx::{import_onnx, read_onnx_tensor, supported_operators as supported_onnx_operators};
 pub use ops::{Attribute, Attributes, OpSpec, all as all_operators};
 pub use tensor::{DType, Data, NAN_F32_BITS, Tensor, Tolerance, element_count};
+pub use tflite::{import_tflite, supported_operators as supported_tflite_operators};
 
 /// Version of the executor's numeric rules. It changes when any output bit of any graph could change.
 pub fn executor_version() -> &'static str {

@@ -4,7 +4,7 @@ use crate::{
     failure::{Failure, read_file},
     tensors::{self, RawInput},
 };
-use lattice_inference::{DeclaredInput, Graph, ImportError, ImportOptions, Tensor, declared_inputs, import_onnx};
+use lattice_inference::{DeclaredInput, Graph, ImportError, ImportOptions, Tensor, declared_inputs, import_model};
 use serde_json::json;
 use std::{collections::BTreeMap, path::Path};
 
@@ -28,7 +28,7 @@ pub fn parse_shape(text: &str) -> Result<(String, Vec<usize>), String> {
     parsed.map(|shape| (name.to_owned(), shape)).map_err(|_| malformed())
 }
 
-/// Reads a model file: ONNX, or a frozen graph's canonical bytes.
+/// Reads a model file, by its content: ONNX, TensorFlow Lite, or a frozen graph's canonical bytes.
 pub fn file(path: &Path, shapes: Shapes, constants: &[String]) -> Result<Graph, Failure> {
     let bytes = read_file(path)?;
     let constants = read_constants(constants)?;
@@ -46,7 +46,7 @@ pub fn bytes_to_graph(
         return Graph::decode(bytes).map_err(|error| Failure::new(format!("{}: {error}", path.display())));
     }
     let options = ImportOptions { shapes, constants, ..ImportOptions::default() };
-    import_onnx(bytes, &options).map_err(|error| refused(path, &error))
+    import_model(bytes, &options).map_err(|error| refused(path, &error))
 }
 
 /// A graph whose dynamic shapes are those of the inputs at hand, and the inputs that are left to bind.
@@ -56,7 +56,7 @@ pub fn bytes_to_graph(
 pub fn for_inputs(path: &Path, bytes: &[u8], raw: Vec<RawInput>) -> Result<(Graph, Vec<RawInput>), Failure> {
     let declared = match declared_inputs(bytes) {
         Ok(declared) if !declared.is_empty() && !bytes.starts_with(GRAPH_MAGIC) => declared,
-        // A frozen graph has its shapes; a file without inputs, or no ONNX at all, is for the importer to judge.
+        // A frozen graph has its shapes; a file without inputs, or of no known format, is for the importer to judge.
         _ => return bytes_to_graph(path, bytes, Shapes::new(), BTreeMap::new()).map(|graph| (graph, raw)),
     };
     let names: Vec<&str> = declared.iter().map(|input| input.name.as_str()).collect();

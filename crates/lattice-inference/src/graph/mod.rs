@@ -7,6 +7,7 @@
 
 mod builder;
 mod encoding;
+mod forms;
 
 pub(crate) use builder::{GraphBuilder, Value};
 pub use encoding::VERSION;

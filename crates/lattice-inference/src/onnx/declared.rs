@@ -6,20 +6,9 @@
 use super::proto::ValueInfoProto;
 use super::tensors::dtype_of;
 use crate::error::ImportError;
-use crate::tensor::DType;
+use crate::import::DeclaredInput;
 use prost::Message;
 use std::collections::BTreeSet;
-
-/// An input as a file declares it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeclaredInput {
-    /// Its name.
-    pub name: String,
-    /// Element type; none when it is no tensor of a type that we know.
-    pub dtype: Option<DType>,
-    /// Number of dimensions; none when the shape is not declared.
-    pub rank: Option<usize>,
-}
 
 /// ModelProto, as far as it matters here.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -45,7 +34,7 @@ struct TensorOutline {
 }
 
 /// The inputs of an ONNX file in order, without those that have an initial value; none when there is no graph.
-pub fn declared_inputs(bytes: &[u8]) -> Result<Vec<DeclaredInput>, ImportError> {
+pub(crate) fn declared_inputs(bytes: &[u8]) -> Result<Vec<DeclaredInput>, ImportError> {
     let model = ModelOutline::decode(bytes).map_err(|e| ImportError::Protobuf(e.to_string()))?;
     let graph = model.graph.unwrap_or_default();
     let stored: BTreeSet<String> = graph.initializer.into_iter().map(|t| t.name).collect();
@@ -60,8 +49,8 @@ fn declared(input: ValueInfoProto) -> DeclaredInput {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::tensor::DType;
     use proptest::prelude::*;
 
     const DIGITS: &[u8] = include_bytes!("../../../../models/digits.onnx");

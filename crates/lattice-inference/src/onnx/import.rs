@@ -1,6 +1,5 @@
 //! Reading a file, binding its inputs, ordering its nodes and lowering them one by one.
 
-use super::ImportOptions;
 use super::inputs::{bind, check_constant};
 use super::lower;
 use super::node::NodeContext;
@@ -8,6 +7,7 @@ use super::proto::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodePr
 use super::tensors::{dtype_of, tensor_of};
 use crate::error::ImportError;
 use crate::graph::{Graph, GraphBuilder, Value};
+use crate::import::{ImportOptions, check_file_size, check_names};
 use crate::limits::NODES_MAX;
 use crate::tensor::DType;
 use core::cell::Cell;
@@ -42,13 +42,7 @@ impl Scope<'_> {
 
 /// Imports an ONNX file: one frozen graph with static shapes, or the reason why not.
 pub fn import_onnx(bytes: &[u8], options: &ImportOptions) -> Result<Graph, ImportError> {
-    if bytes.len() > options.file_bytes_max {
-        return Err(ImportError::Model(format!(
-            "the file has {} bytes; the limit is {}",
-            bytes.len(),
-            options.file_bytes_max
-        )));
-    }
+    check_file_size(bytes, options)?;
     let model = ModelProto::decode(bytes).map_err(|e| ImportError::Protobuf(e.to_string()))?;
     let graph = model.graph.as_ref().filter(|_| model.ir_version > 0);
     let graph = graph.ok_or_else(|| ImportError::Protobuf("it holds no ONNX graph".into()))?;
@@ -105,12 +99,7 @@ fn bind_inputs(graph: &GraphProto, builder: &mut GraphBuilder, scope: &mut Scope
     let options = scope.file.options;
     let stored: BTreeSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     let names: Vec<&str> = graph.input.iter().map(|i| i.name.as_str()).filter(|n| !stored.contains(n)).collect();
-    for name in options.shapes.keys().chain(options.constants.keys()) {
-        if !names.contains(&name.as_str()) {
-            let reason = format!("the model has no such input; its inputs are: {}", names.join(", "));
-            return Err(ImportError::Input { name: name.clone(), reason });
-        }
-    }
+    check_names(options, &names)?;
     for input in graph.input.iter().filter(|i| !stored.contains(i.name.as_str())) {
         let value = match options.constants.get(&input.name) {
             Some(tensor) => {

@@ -16,32 +16,13 @@ mod node;
 mod proto;
 mod tensors;
 
-pub use declared::{DeclaredInput, declared_inputs};
+pub(crate) use declared::declared_inputs;
 pub use import::import_onnx;
 pub use lower::supported_operators;
 
 use crate::error::ImportError;
 use crate::tensor::Tensor;
 use prost::Message;
-use std::collections::BTreeMap;
-
-/// How to import a file.
-#[derive(Clone, Debug)]
-pub struct ImportOptions {
-    /// Static shapes for inputs whose dimensions the file leaves open. A leading open dimension without an entry becomes 1.
-    pub shapes: BTreeMap<String, Vec<usize>>,
-    /// Inputs to fix to a value; they vanish from the model's inputs.
-    pub constants: BTreeMap<String, Tensor>,
-    /// Largest file in bytes.
-    pub file_bytes_max: usize,
-}
-
-impl Default for ImportOptions {
-    /// No shapes, no constants, files up to 1 GiB.
-    fn default() -> Self {
-        ImportOptions { shapes: BTreeMap::new(), constants: BTreeMap::new(), file_bytes_max: 1 << 30 }
-    }
-}
 
 /// Reads a tensor stored alone as ONNX's TensorProto, as test data sets are (`input_0.pb`): its name and elements.
 pub fn read_onnx_tensor(bytes: &[u8]) -> Result<(String, Tensor), ImportError> {

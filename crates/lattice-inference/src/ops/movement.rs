@@ -185,8 +185,14 @@ fn infer_slice(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<T
 fn run_slice(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let [x] = operands(inputs)?;
     let (starts, steps, lengths) = slice_plan(attributes, x.shape())?;
+    if lengths.contains(&0) {
+        // Where nothing is read, starts were not checked.
+        return Ok(vec![Tensor::zeros(x.dtype(), lengths).map_err(|e| e.to_string())?]);
+    }
     let own = strides_of(x.shape());
-    let strides: Vec<isize> = own.iter().zip(&steps).map(|(&s, &step)| s as isize * step as isize).collect();
+    // A step along a single element is never taken, and may be any number.
+    let strides: Vec<isize> =
+        own.iter().zip(&steps).map(|(&s, &step)| (s as isize).wrapping_mul(step as isize)).collect();
     let start = starts.iter().zip(&own).map(|(&at, &s)| (at * s) as isize).sum();
     Ok(vec![tensor(&lengths, map_data!(x.data(), v => gather_view(v, &lengths, &strides, start)))?])
 }
@@ -401,6 +407,15 @@ mod tests {
                 .collect();
             assert_eq!(got.as_i32().unwrap(), want, "{axes:?}");
         }
+    }
+
+    #[test]
+    fn what_a_slice_never_reads_may_be_any_number() {
+        let x = range(&[3, 4]);
+        let empty = Attributes::none().ints([i64::MAX, 0]).ints([1, 1]).ints([0, 4]);
+        assert_eq!(apply(&SLICE, empty, &[&x]).unwrap().shape(), [0, 4]);
+        let single = Attributes::none().ints([2, 1]).ints([i64::MIN, i64::MAX]).ints([1, 1]);
+        assert_eq!(apply(&SLICE, single, &[&x]).unwrap().as_i32().unwrap(), [9]);
     }
 
     #[test]

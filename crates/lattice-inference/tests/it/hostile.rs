@@ -1,7 +1,10 @@
 //! Mutated and random bytes: every door answers with an error or with something valid, and never panics.
 
 use crate::support::{fixtures, models};
-use lattice_inference::{Graph, ImportOptions, Model, Tensor, import_onnx, npy, read_onnx_tensor};
+use lattice_inference::{
+    Graph, ImportOptions, Model, Tensor, declared_inputs, import_model, import_onnx, import_tflite, npy,
+    read_onnx_tensor,
+};
 use proptest::prelude::*;
 use std::sync::LazyLock;
 
@@ -9,10 +12,9 @@ static DIGITS: LazyLock<Vec<u8>> = LazyLock::new(|| std::fs::read(models().join(
 static FROZEN: LazyLock<Vec<u8>> = LazyLock::new(|| import_onnx(&DIGITS, &ImportOptions::default()).unwrap().encode());
 /// Small files of many operators, where a changed byte is likely to hit structure.
 static SMALL: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
-    let text = std::fs::read(fixtures().join("operators.json")).unwrap();
-    let cases: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    let hex = |c: &serde_json::Value| alloy_primitives::hex::decode(c["model"].as_str().unwrap()).unwrap();
-    cases.as_array().unwrap().iter().map(hex).collect()
+    let files = ["operators.json", "tflite.json"].map(|file| std::fs::read(fixtures().join(file)).unwrap());
+    let cases = files.iter().flat_map(|text| serde_json::from_slice::<Vec<serde_json::Value>>(text).unwrap());
+    cases.map(|c| alloy_primitives::hex::decode(c["model"].as_str().unwrap()).unwrap()).collect()
 });
 
 /// Changes to a file: bytes set, a piece cut out, a piece repeated, the end cut off.
@@ -79,16 +81,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(3000))]
 
     #[test]
-    fn a_changed_onnx_file_never_panics(which in any::<usize>(), changes in changes()) {
+    fn a_changed_model_file_never_panics(which in any::<usize>(), changes in changes()) {
         let file = changed(&SMALL[which % SMALL.len()], &changes);
-        if let Ok(graph) = import_onnx(&file, &ImportOptions::default()) {
+        let _ = declared_inputs(&file);
+        if let Ok(graph) = import_model(&file, &ImportOptions::default()) {
             use_graph(graph);
         }
     }
 
     #[test]
     fn a_changed_frozen_graph_never_panics(which in any::<usize>(), changes in changes()) {
-        let graph = import_onnx(&SMALL[which % SMALL.len()], &ImportOptions::default()).unwrap();
+        let graph = import_model(&SMALL[which % SMALL.len()], &ImportOptions::default()).unwrap();
         let bytes = changed(&graph.encode(), &changes);
         if let Ok(graph) = Graph::decode(&bytes) {
             prop_assert_eq!(graph.encode(), bytes);
@@ -99,6 +102,7 @@ proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = import_onnx(&bytes, &ImportOptions::default());
+        let _ = import_tflite(&[b"\x08\0\0\0TFL3".as_slice(), &bytes].concat(), &ImportOptions::default());
         let _ = Graph::decode(&bytes);
         let _ = Graph::decode(&[b"LATG\x01\x00F".as_slice(), &bytes].concat());
         let _ = npy::read(&bytes);

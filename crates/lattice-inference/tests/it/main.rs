@@ -9,3 +9,4 @@ mod operators;
 mod oracle_models;
 mod refusals;
 mod support;
+mod tflite;

@@ -25,7 +25,7 @@ pub struct Args {
     /// The registered model's id
     #[arg(required_unless_present = "local", conflicts_with = "local")]
     model_id: Option<B256>,
-    /// Run this file here, without a chain
+    /// Run this file (ONNX, TensorFlow Lite or a frozen graph) here, without a chain
     #[arg(long, value_name = "FILE")]
     local: Option<PathBuf>,
     /// An input tensor: x.npy, file.json, or - for stdin, each with NAME= before it if need be; without a name it is

@@ -167,3 +167,30 @@ fn small_integers_that_decide_shapes_become_constants() {
     let inspected = run(&["model", "inspect", &model, "--json", "--shape", "x=2,3", "--constant", "s=[3, 2]"]).ok();
     assert_eq!(inspected["inputs"].as_array().unwrap().len(), 1, "{inspected}");
 }
+
+#[test]
+fn a_scalar_integer_chooses_the_branch_and_outputs_come_in_graph_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = write(dir.path(), "branches.onnx", &onnx::branches());
+    let scalar = |value: i64| {
+        let tensor = Tensor::from_i64([], vec![value]).unwrap();
+        write(dir.path(), &format!("rate-{value}.npy"), &npy::write(&tensor))
+    };
+    let x = write(dir.path(), "x.npy", &npy::write(&Tensor::from_f32([3], vec![1.0, 2.0, 3.0]).unwrap()));
+    for (rate, y) in [(7, [2.0, 4.0, 6.0]), (8, [1.0, 4.0, 9.0])] {
+        let rate = scalar(rate);
+        for inputs in [[format!("x={x}"), format!("rate={rate}")], [format!("rate={rate}"), x.clone()]] {
+            let args = ["run", "--local", &model, "--json", "--input", &inputs[0], "--input", &inputs[1]];
+            let outputs = run(&args).ok()["outputs"].take();
+            let expected = json!([
+                { "name": "rest", "dtype": "f32", "shape": [3], "data": [-1.0, -2.0, -3.0] },
+                { "name": "y", "dtype": "f32", "shape": [3], "data": y },
+            ]);
+            assert_eq!(outputs, expected);
+        }
+    }
+    // A scalar of another type is refused with the way to mend it.
+    let float = write(dir.path(), "rate.npy", &npy::write(&Tensor::from_f32([], vec![7.0]).unwrap()));
+    let args = ["run", "--local", &model, "--input", &format!("x={x}"), "--input", &format!("rate={float}")];
+    run(&args).fails(1, &["'rate'", "i64", "f32"]);
+}

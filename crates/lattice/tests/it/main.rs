@@ -13,3 +13,4 @@ mod lines;
 mod local;
 mod models;
 mod onnx;
+mod tflite;

@@ -5,6 +5,7 @@ use super::{Entry, computes, moves};
 use crate::graph::Value;
 use crate::onnx::node::NodeContext;
 use crate::ops::{Attributes, OpResult, OpSpec, elementwise as ew};
+use crate::patterns::{gelu_erf, gelu_tanh};
 
 pub(super) const TABLE: &[Entry] = &[
     computes("Relu", |c| unary(c, &ew::RELU)),
@@ -112,28 +113,6 @@ pub(super) fn hard_sigmoid(c: &mut NodeContext<'_>, x: Value, alpha: f32, beta: 
     let (zero, one) = (c.number(0.0, x)?, c.number(1.0, x)?);
     let capped = c.binary(&ew::MIN, shifted, one)?;
     c.binary(&ew::MAX, capped, zero)
-}
-
-/// 0.5 x (1 + erf(x / sqrt 2)).
-fn gelu_erf(c: &mut NodeContext<'_>, x: Value) -> OpResult<Value> {
-    let scaled = scale(c, x, core::f32::consts::FRAC_1_SQRT_2)?;
-    let erf = c.unary(&ew::ERF, scaled)?;
-    let gate = shift(c, erf, 1.0)?;
-    let half = scale(c, x, 0.5)?;
-    c.mul(half, gate)
-}
-
-/// 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))).
-fn gelu_tanh(c: &mut NodeContext<'_>, x: Value) -> OpResult<Value> {
-    let square = c.mul(x, x)?;
-    let cube = c.mul(square, x)?;
-    let scaled = scale(c, cube, 0.044_715)?;
-    let sum = c.add(x, scaled)?;
-    let inner = scale(c, sum, 0.797_884_6)?;
-    let tanh = c.unary(&ew::TANH, inner)?;
-    let gate = shift(c, tanh, 1.0)?;
-    let half = scale(c, x, 0.5)?;
-    c.mul(half, gate)
 }
 
 fn prelu(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {

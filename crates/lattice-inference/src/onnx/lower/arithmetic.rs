@@ -109,7 +109,8 @@ fn variadic(c: &mut NodeContext<'_>, op: &'static OpSpec) -> OpResult<Vec<Value>
 
 fn mean(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let sum = variadic(c, &ew::ADD)?[0];
-    let count = c.number(c.inputs.len() as f64, sum)?;
+    let count = c.inputs.len();
+    let count = c.number(count as f64, sum)?;
     Ok(vec![c.div(sum, count)?])
 }
 

@@ -6,7 +6,8 @@ use crate::onnx::node::NodeContext;
 use crate::ops::Attributes;
 use crate::ops::conv::{CONV, Geometry, window_count};
 use crate::ops::pool::{AVERAGE_POOL, MAX_POOL, Windows};
-use crate::ops::{OpResult, OpSpec, elementwise as ew, gather, matmul, movement, reduce};
+use crate::ops::{OpResult, OpSpec, elementwise as ew, gather, matmul, reduce};
+use crate::patterns::{Transposed, transposed_convolution};
 use crate::tensor::DType;
 
 pub(super) const TABLE: &[Entry] = &[
@@ -258,13 +259,10 @@ fn conv(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     Ok(vec![add_bias(c, y, c.optional(2))?])
 }
 
-/// A convolution over the input with zeros between its elements, by the kernel turned around.
 fn conv_transpose(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let (x, w) = (c.input(0)?, c.input(1)?);
     let (x_shape, w_shape) = (c.shape(x), c.shape(w));
-    let ([batch, channels, input @ ..], [w_channels, per_group, kernel @ ..]) =
-        (x_shape.as_slice(), w_shape.as_slice())
-    else {
+    let ([_, channels, input @ ..], [w_channels, _, kernel @ ..]) = (x_shape.as_slice(), w_shape.as_slice()) else {
         return Err(format!("operands must have rank 3 or more, got {x_shape:?} and {w_shape:?}"));
     };
     let rank = input.len();
@@ -281,82 +279,13 @@ fn conv_transpose(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
         return Err("strides and dilations must be positive".into());
     }
     let output_padding = sizes(c, "output_padding", rank, 0)?;
-    let plain = matches!(c.text("auto_pad", "NOTSET")?.as_str(), "NOTSET" | "" | "VALID") && !c.has("output_shape");
-    let unpadded = plain && sizes(c, "pads", 2 * rank, 0)?.iter().chain(&output_padding).all(|&p| p == 0);
-    if unpadded && strides == kernel && dilations.iter().all(|&d| d == 1) && group == 1 {
-        let y = upsample_by_kernel(c, x, w)?;
-        return Ok(vec![add_bias(c, y, c.optional(2))?]);
-    }
-    let extent: Vec<usize> = (0..rank).map(|i| (kernel[i] - 1) * dilations[i]).collect();
-    let full: Vec<usize> = (0..rank).map(|i| (input[i] - 1) * strides[i] + extent[i] + 1 + output_padding[i]).collect();
-    let (before, after) = transpose_pads(c, input, &strides, &full)?;
-
-    // Weights [channels, outputs / group, k..] become [outputs, channels / group, k.. reversed].
-    let depth = channels / group;
-    let mut grouped = vec![group, depth, *per_group];
-    grouped.extend(kernel);
-    let mut weights = c.reshape(w, &grouped)?;
-    let mut axes: Vec<usize> = (0..grouped.len()).collect();
-    axes.swap(1, 2);
-    weights = c.transpose(weights, &axes)?;
-    let mut merged = vec![group * per_group, depth];
-    merged.extend(kernel);
-    weights = c.reshape(weights, &merged)?;
-    let starts: Vec<usize> = [0, 0].into_iter().chain(kernel.iter().map(|k| k - 1)).collect();
-    let steps: Vec<i64> = [1, 1].into_iter().chain(kernel.iter().map(|_| -1)).collect();
-    weights = c.emit(&movement::SLICE, Attributes::none().sizes(&starts).ints(steps).sizes(&merged), &[weights])?;
-
-    let spread = spread_out(c, x, (*batch, *channels), input, &strides)?;
-    // The plain transposition pads by the kernel's extent; the given pads take from it, and may cut into the image.
-    let signed = |i: usize| {
-        let b = extent[i] as i64 - before[i];
-        let a = extent[i] as i64 + output_padding[i] as i64 - after[i];
-        (b, a)
-    };
-    let mut source = spread;
-    let (mut pads_before, mut pads_after) = (Vec::new(), Vec::new());
-    for i in 0..rank {
-        let (b, a) = signed(i);
-        let (cut_b, cut_a) = (b.min(0).unsigned_abs() as usize, a.min(0).unsigned_abs() as usize);
-        if cut_b + cut_a > 0 {
-            let size = c.shape(source)[i + 2];
-            let left = size.checked_sub(cut_b + cut_a).ok_or("pads cut away the whole image")?;
-            source = c.narrow(source, i + 2, cut_b, left)?;
-        }
-        pads_before.push(b.max(0) as usize);
-        pads_after.push(a.max(0) as usize);
-    }
-    let geometry = Geometry { strides: vec![1; rank], pads_before, pads_after, dilations, group };
-    let y = c.emit(&CONV, geometry.attributes(), &[source, weights])?;
+    let full: Vec<usize> = (0..rank)
+        .map(|i| (input[i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 + output_padding[i])
+        .collect();
+    let (before, mut after) = transpose_pads(c, input, &strides, &full)?;
+    after.iter_mut().zip(&output_padding).for_each(|(cut, &extra)| *cut -= extra as i64);
+    let y = transposed_convolution(c, x, w, &Transposed { strides, dilations, group, before, after })?;
     Ok(vec![add_bias(c, y, c.optional(2))?])
-}
-
-/// A transposed convolution whose kernel is as large as its stride: every input position makes its own block of outputs, so
-/// it is one matrix product for each image and a rearrangement.
-fn upsample_by_kernel(c: &mut NodeContext<'_>, x: Value, w: Value) -> OpResult<Value> {
-    let (x_shape, w_shape) = (c.shape(x), c.shape(w));
-    let (channels, outputs, kernel) = (w_shape[0], w_shape[1], &w_shape[2..]);
-    let (rank, taps) = (kernel.len(), kernel.iter().product::<usize>());
-    // As a convolution by single elements, with an output for each place of the block.
-    let columns = c.reshape(w, &[channels, outputs * taps])?;
-    let rows = c.transpose(columns, &[1, 0])?;
-    let mut pointwise = vec![1; rank + 2];
-    pointwise[..2].copy_from_slice(&[outputs * taps, channels]);
-    let weights = c.reshape(rows, &pointwise)?;
-    let (ones, zeros) = (vec![1; rank], vec![0; rank]);
-    let geometry =
-        Geometry { strides: ones.clone(), pads_before: zeros.clone(), pads_after: zeros, dilations: ones, group: 1 };
-    let y = c.emit(&CONV, geometry.attributes(), &[x, weights])?;
-    // [batch, outputs, k.., size..] becomes [batch, outputs, size, k, size, k].
-    let split: Vec<usize> = [&[x_shape[0], outputs], kernel, &x_shape[2..]].concat();
-    let blocks = c.reshape(y, &split)?;
-    let order: Vec<usize> = [0, 1].into_iter().chain((0..rank).flat_map(|i| [2 + rank + i, 2 + i])).collect();
-    let moved = c.transpose(blocks, &order)?;
-    let mut shape = vec![x_shape[0], outputs];
-    for i in 0..rank {
-        shape.push(x_shape[2 + i].checked_mul(kernel[i]).ok_or("sizes overflow")?);
-    }
-    c.reshape(moved, &shape)
 }
 
 /// Pads of a transposed convolution: given, or worked out from the output shape; negative ones extend the output.
@@ -388,33 +317,6 @@ fn transpose_pads(
     let floor: Vec<i64> = (0..rank).map(|i| total(i).div_euclid(2)).collect();
     let ceil: Vec<i64> = (0..rank).map(|i| total(i) - floor[i]).collect();
     Ok(if mode == "SAME_UPPER" { (floor, ceil) } else { (ceil, floor) })
-}
-
-/// The image with `stride - 1` zeros between neighbours.
-fn spread_out(
-    c: &mut NodeContext<'_>,
-    x: Value,
-    (batch, channels): (usize, usize),
-    input: &[usize],
-    strides: &[usize],
-) -> OpResult<Value> {
-    let mut x = x;
-    for (i, &stride) in strides.iter().enumerate().filter(|(_, stride)| **stride > 1) {
-        // One dimension at a time keeps the rank low: [outer, size, 1, inner] padded to [outer, size, stride, inner].
-        let shape = c.shape(x);
-        let outer: usize = shape[..i + 2].iter().product();
-        let inner: usize = shape[i + 3..].iter().product();
-        let columns = c.reshape(x, &[outer, input[i], 1, inner])?;
-        let zero = c.number(0.0, x)?;
-        let attributes = Attributes::none().sizes(&[0; 4]).sizes(&[0, 0, stride - 1, 0]).int(0);
-        let padded = c.emit(&movement::PAD, attributes, &[columns, zero])?;
-        let mut spread = shape.clone();
-        spread[i + 2] = input[i].checked_mul(stride).ok_or("sizes overflow")?;
-        let whole = c.reshape(padded, &spread)?;
-        x = c.narrow(whole, i + 2, 0, (input[i] - 1) * stride + 1)?;
-    }
-    debug_assert_eq!(c.shape(x)[..2], [batch, channels]);
-    Ok(x)
 }
 
 /// Windows of a pooling node, `ceil_mode` worked out into output sizes.

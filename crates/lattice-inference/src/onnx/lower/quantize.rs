@@ -4,6 +4,7 @@ use super::{Entry, computes};
 use crate::graph::Value;
 use crate::onnx::node::NodeContext;
 use crate::ops::{OpResult, elementwise as ew, matmul, reduce};
+use crate::patterns;
 use crate::tensor::DType;
 
 pub(super) const TABLE: &[Entry] = &[
@@ -38,32 +39,6 @@ fn along_axis(c: &mut NodeContext<'_>, v: Value, x: Value) -> OpResult<Value> {
     }
 }
 
-/// Smallest and largest value of a quantised type.
-fn bounds(dtype: DType) -> OpResult<(f64, f64)> {
-    Ok(match dtype {
-        DType::U8 => (0.0, 255.0),
-        DType::I8 => (-128.0, 127.0),
-        DType::U16 => (0.0, 65_535.0),
-        DType::I16 => (-32_768.0, 32_767.0),
-        other => return Err(format!("quantisation to {other} is not supported")),
-    })
-}
-
-/// saturate(round(x / scale) + zero point).
-fn to_integer(c: &mut NodeContext<'_>, x: Value, scale: Value, zero: Option<Value>, dtype: DType) -> OpResult<Value> {
-    let (low, high) = bounds(dtype)?;
-    let scaled = c.div(x, scale)?;
-    let mut y = c.unary(&ew::ROUND, scaled)?;
-    if let Some(zero) = zero {
-        let zero = c.cast(zero, DType::F32)?;
-        y = c.add(y, zero)?;
-    }
-    let (low, high) = (c.number(low, y)?, c.number(high, y)?);
-    let y = c.binary(&ew::MAX, y, low)?;
-    let y = c.binary(&ew::MIN, y, high)?;
-    c.cast(y, dtype)
-}
-
 fn quantize(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let x = c.input(0)?;
     let scale = along_axis(c, c.input(1)?, x)?;
@@ -74,20 +49,14 @@ fn quantize(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
         (None, code) => crate::onnx::tensors::dtype_of(code)?,
     };
     let x = c.cast(x, DType::F32)?;
-    Ok(vec![to_integer(c, x, scale, zero, dtype)?])
+    Ok(vec![patterns::quantize(c, x, scale, zero, dtype)?])
 }
 
 fn dequantize(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let x = c.input(0)?;
     let scale = along_axis(c, c.input(1)?, x)?;
-    // Integers below 2^24 are exact in f32; i32 operands have no zero point, so nothing is lost that the definition keeps.
-    let mut y = c.cast(x, DType::F32)?;
-    if let Some(zero) = c.optional(2) {
-        let zero = along_axis(c, zero, x)?;
-        let zero = c.cast(zero, DType::F32)?;
-        y = c.sub(y, zero)?;
-    }
-    Ok(vec![c.mul(y, scale)?])
+    let zero = c.optional(2).map(|z| along_axis(c, z, x)).transpose()?;
+    Ok(vec![patterns::dequantize(c, x, scale, zero)?])
 }
 
 /// Scale and zero point of a tensor from its range, and the tensor quantised to u8 by them.
@@ -109,7 +78,7 @@ fn dynamic_quantize(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let offset = c.binary(&ew::MIN, offset, high)?;
     let offset = c.unary(&ew::ROUND, offset)?;
     let zero_point = c.cast(offset, DType::U8)?;
-    let y = to_integer(c, x, scale, Some(zero_point), DType::U8)?;
+    let y = patterns::quantize(c, x, scale, Some(zero_point), DType::U8)?;
     Ok(vec![y, scale, zero_point])
 }
 

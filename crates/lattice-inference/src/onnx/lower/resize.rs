@@ -3,9 +3,9 @@
 use super::{Entry, computes};
 use crate::graph::Value;
 use crate::onnx::node::NodeContext;
-use crate::ops::gather::GATHER;
-use crate::ops::{Attributes, OpResult};
-use crate::tensor::{DType, Tensor};
+use crate::ops::OpResult;
+use crate::patterns::{Tap, resample};
+use crate::tensor::DType;
 
 pub(super) const TABLE: &[Entry] = &[computes("Resize", resize), computes("Upsample", upsample)];
 
@@ -127,7 +127,7 @@ fn resample_all(c: &mut NodeContext<'_>, x: Value, sizes: &[usize], scales: &[f6
 }
 
 /// For each output position the input positions and weights that make it; equally many for all.
-fn taps(size: usize, output: usize, scale: f64, rule: &Rule) -> OpResult<Vec<Vec<(usize, f64)>>> {
+fn taps(size: usize, output: usize, scale: f64, rule: &Rule) -> OpResult<Vec<Vec<Tap>>> {
     let last = size as f64 - 1.0;
     let clamp = |p: f64| p.clamp(0.0, last) as usize;
     let mut all = Vec::with_capacity(output);
@@ -163,7 +163,7 @@ fn taps(size: usize, output: usize, scale: f64, rule: &Rule) -> OpResult<Vec<Vec
             "linear" | "bilinear" => {
                 let p = p.clamp(0.0, last);
                 let (floor, part) = (p.floor(), p - p.floor());
-                vec![(clamp(floor), 1.0 - part), (clamp(floor + 1.0), part)]
+                vec![(clamp(floor), (1.0 - part) as f32), (clamp(floor + 1.0), part as f32)]
             }
             "cubic" => cubic_taps(p, size, rule, clamp),
             other => return Err(format!("mode '{other}' is not known")),
@@ -172,7 +172,7 @@ fn taps(size: usize, output: usize, scale: f64, rule: &Rule) -> OpResult<Vec<Vec
     Ok(all)
 }
 
-fn cubic_taps(p: f64, size: usize, rule: &Rule, clamp: impl Fn(f64) -> usize) -> Vec<(usize, f64)> {
+fn cubic_taps(p: f64, size: usize, rule: &Rule, clamp: impl Fn(f64) -> usize) -> Vec<Tap> {
     let (floor, a) = (p.floor(), rule.cubic);
     let weight = |t: f64| {
         let t = t.abs();
@@ -193,29 +193,5 @@ fn cubic_taps(p: f64, size: usize, rule: &Rule, clamp: impl Fn(f64) -> usize) ->
         let sum: f64 = weights.iter().sum();
         weights.iter_mut().for_each(|w| *w /= sum);
     }
-    positions.iter().zip(weights).map(|(&q, w)| (clamp(q), w)).collect()
-}
-
-/// One axis: gather by each tap, weigh, add in tap order.
-fn resample(c: &mut NodeContext<'_>, x: Value, axis: usize, taps: &[Vec<(usize, f64)>]) -> OpResult<Value> {
-    let count = taps.first().map_or(0, Vec::len);
-    let mut along = vec![1; c.rank(x)];
-    along[axis] = taps.len();
-    let mut sum = None;
-    for t in 0..count {
-        let indices = c.i64s(&[taps.len()], taps.iter().map(|tap| tap[t].0 as i64).collect())?;
-        let rows = c.emit(&GATHER, Attributes::none().int(axis as i64), &[x, indices])?;
-        if count == 1 {
-            return Ok(rows);
-        }
-        let weights: Vec<f32> = taps.iter().map(|tap| tap[t].1 as f32).collect();
-        let weights = Tensor::from_f32(along.clone(), weights).map_err(|e| e.to_string())?;
-        let weights = c.builder.constant("", weights);
-        let part = c.mul(rows, weights)?;
-        sum = Some(match sum {
-            Some(sum) => c.add(sum, part)?,
-            None => part,
-        });
-    }
-    sum.ok_or_else(|| "an axis cannot become empty".into())
+    positions.iter().zip(weights).map(|(&q, w)| (clamp(q), w as f32)).collect()
 }

@@ -28,7 +28,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Register a model from its ONNX file, and wait until it is active
+    /// Register a model from its ONNX or TensorFlow Lite file, and wait until it is active
     Push(PushArgs),
     /// Register a file as the next version of a model, and wait until it is active
     Update(update::UpdateArgs),
@@ -55,7 +55,7 @@ enum Command {
 /// How a file is turned into a frozen graph.
 #[derive(Debug, clap::Args)]
 pub struct ImportArgs {
-    /// The model: an ONNX file, or a frozen graph
+    /// The model: an ONNX file, a TensorFlow Lite file, or a frozen graph
     file: PathBuf,
     /// Shape of an input with dynamic dimensions; a dynamic leading dimension becomes 1 by itself
     #[arg(long = "shape", value_name = "NAME=1,128", value_parser = import::parse_shape)]

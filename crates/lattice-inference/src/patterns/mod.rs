@@ -1,0 +1,11 @@
+//! Small graphs that stand for one operator of another format, made in the same way for every importer.
+
+mod activation;
+mod quantize;
+mod resample;
+mod transposed;
+
+pub(crate) use activation::{gelu_erf, gelu_tanh};
+pub(crate) use quantize::{dequantize, quantize};
+pub(crate) use resample::{Tap, resample};
+pub(crate) use transposed::{Transposed, transposed_convolution};
