@@ -18,7 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 RANDOM = np.random.default_rng(11)
 KINDS = {np.dtype(np.float32): ("f32", TensorProto.FLOAT), np.dtype(np.int32): ("i32", TensorProto.INT32),
          np.dtype(np.int64): ("i64", TensorProto.INT64), np.dtype(np.bool_): ("bool", TensorProto.BOOL),
-         np.dtype(np.float64): ("f64", TensorProto.DOUBLE), np.dtype(np.uint8): ("u8", TensorProto.UINT8)}
+         np.dtype(np.float64): ("f64", TensorProto.DOUBLE), np.dtype(np.uint8): ("u8", TensorProto.UINT8),
+         np.dtype(np.int8): ("i8", TensorProto.INT8)}
 CASES = []
 
 
@@ -35,9 +36,11 @@ def packed(array):
     return {"dtype": KINDS[array.dtype][0], "shape": list(array.shape), "data": array.astype(array.dtype.newbyteorder("<")).tobytes().hex()}
 
 
-def case(name, operator, inputs, constants=(), opset=17, outputs=1, **attributes):
+def case(name, operator, inputs, constants=(), opset=17, outputs=1, domain="", **attributes):
     """`inputs` are fed at run time, `constants` stored in the file; both are operands in this order (None: left out)."""
     names, initializers, feeds, values = [], [], {}, []
+    if operator == "QLinearSoftmax":
+        attributes["opset"] = opset
     for i, array in enumerate(inputs):
         names.append(f"x{i}")
         feeds[f"x{i}"] = array
@@ -47,9 +50,9 @@ def case(name, operator, inputs, constants=(), opset=17, outputs=1, **attributes
         if array is not None:
             initializers.append(numpy_helper.from_array(np.asarray(array), f"c{i}"))
     results = [f"y{i}" for i in range(outputs)]
-    node = helper.make_node(operator, names, results, name=name, **attributes)
+    node = helper.make_node(operator, names, results, name=name, domain=domain, **attributes)
     graph = helper.make_graph([node], name, values, [onnx.ValueInfoProto(name=r) for r in results], initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], producer_name="")
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else []), producer_name="")
     model.ir_version = 8
     model = onnx.shape_inference.infer_shapes(model)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -158,8 +161,43 @@ def recurrent():
     case("rnn", "RNN", [f32(4, 1, 3)], [f32(1, 4, 3), f32(1, 4, 4)], outputs=2, hidden_size=4, direction="reverse")
 
 
+def u8(*shape):
+    return RANDOM.integers(0, 256, size=shape).astype(np.uint8)
+
+
+def i8(*shape):
+    return RANDOM.integers(-128, 128, size=shape).astype(np.int8)
+
+
+def scale(*values):
+    return np.array(values if len(values) > 1 else values[0], np.float32)
+
+
+def quantised():
+    zero = lambda value, kind=np.uint8: np.array(value, kind)
+    map_x, map_w, map_y = [scale(0.05), zero(130)], [scale(0.004), zero(121)], [scale(0.09), zero(120)]
+    per_output = [scale(0.003, 0.004, 0.002, 0.005, 0.006), np.zeros(5, np.int8)]
+    bias = RANDOM.integers(-4000, 4000, size=5).astype(np.int32)
+    case("conv_integer", "ConvInteger", [u8(1, 3, 6, 5)], [u8(4, 3, 3, 2), zero(130), zero(121)], pads=[1, 0, 1, 2])
+    case("matmul_integer", "MatMulInteger", [u8(3, 7), i8(7, 4)], [zero(130), zero(3, np.int8)])
+    case("qlinear_conv", "QLinearConv", [u8(1, 3, 6, 5)], [*map_x, i8(5, 3, 3, 2), *per_output, *map_y, bias],
+         strides=[2, 1], pads=[1, 1, 0, 1])
+    case("qlinear_conv_deep", "QLinearConv", [u8(1, 40, 4, 4)], [*map_x, u8(5, 40, 3, 3), *map_w, scale(0.9), zero(120)])
+    case("qlinear_matmul", "QLinearMatMul", [u8(3, 7)], [*map_x, u8(7, 4), *map_w, *map_y])
+    ort_only = {"domain": "com.microsoft"}
+    case("qlinear_add", "QLinearAdd", [u8(2, 3, 4)], [*map_x, u8(3, 1), *map_w, *map_y], **ort_only)
+    case("qlinear_mul", "QLinearMul", [u8(2, 3, 4)], [*map_x, u8(4), *map_w, *map_y], **ort_only)
+    case("qlinear_sigmoid", "QLinearSigmoid", [u8(3, 50)], [*map_x, scale(1 / 256), zero(0)], **ort_only)
+    case("qlinear_leaky_relu", "QLinearLeakyRelu", [u8(3, 50)], [*map_x, *map_y], alpha=0.2, **ort_only)
+    case("qlinear_softmax", "QLinearSoftmax", [u8(3, 9)], [*map_x, scale(1 / 256), zero(0)], axis=-1, opset=13,
+         **ort_only)
+    case("qlinear_average", "QLinearGlobalAveragePool", [u8(1, 3, 4, 5)], [*map_x, *map_y], **ort_only)
+    case("qgemm", "QGemm", [u8(3, 7)], [*map_x, u8(5, 7), *map_w, bias, *map_y], transB=1, **ort_only)
+    case("qgemm_real", "QGemm", [u8(3, 7)], [*map_x, u8(7, 5), *map_w, bias], alpha=0.5, **ort_only)
+
+
 if __name__ == "__main__":
-    for family in [elementwise, linear, normalization, reductions, movement, recurrent]:
+    for family in [elementwise, linear, normalization, reductions, movement, recurrent, quantised]:
         family()
     json.dump(CASES, sys.stdout, indent=0, separators=(",", ":"))
     print()

@@ -240,6 +240,12 @@ fn add_bias(c: &mut NodeContext<'_>, y: Value, bias: Option<Value>) -> OpResult<
 
 fn conv(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let (x, w) = (c.input(0)?, c.input(1)?);
+    let y = convolution(c, x, w)?;
+    Ok(vec![add_bias(c, y, c.optional(2))?])
+}
+
+/// The convolution that the node's attributes tell of, without a bias.
+pub(super) fn convolution(c: &mut NodeContext<'_>, x: Value, w: Value) -> OpResult<Value> {
     let (x_shape, w_shape) = (c.shape(x), c.shape(w));
     let ([_, _, input @ ..], [_, _, kernel @ ..]) = (x_shape.as_slice(), w_shape.as_slice()) else {
         return Err(format!("operands must have rank 3 or more, got {x_shape:?} and {w_shape:?}"));
@@ -255,8 +261,7 @@ fn conv(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let (pads_before, pads_after) = pads(c, input, kernel, &strides, &dilations)?;
     let group = usize::try_from(c.int("group", 1)?).map_err(|_| "attribute 'group' is negative".to_string())?;
     let geometry = Geometry { strides, pads_before, pads_after, dilations, group };
-    let y = c.emit(&CONV, geometry.attributes(), &[x, w])?;
-    Ok(vec![add_bias(c, y, c.optional(2))?])
+    c.emit(&CONV, geometry.attributes(), &[x, w])
 }
 
 fn conv_transpose(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {

@@ -7,6 +7,7 @@ mod indexing;
 mod linear;
 mod normalization;
 mod quantize;
+mod quantized;
 mod recurrent;
 mod reduction;
 mod resize;
@@ -48,6 +49,7 @@ static FAMILIES: &[&[Entry]] = &[
     linear::TABLE,
     normalization::TABLE,
     quantize::TABLE,
+    quantized::TABLE,
     recurrent::TABLE,
     reduction::TABLE,
     indexing::TABLE,
@@ -56,7 +58,8 @@ static FAMILIES: &[&[Entry]] = &[
 ];
 
 /// Tables of com.microsoft, the domain of ONNX Runtime's own operators.
-static MICROSOFT: &[&[Entry]] = &[activation::MICROSOFT, linear::MICROSOFT, normalization::MICROSOFT];
+static MICROSOFT: &[&[Entry]] =
+    &[activation::MICROSOFT, linear::MICROSOFT, normalization::MICROSOFT, quantized::MICROSOFT];
 
 /// The entry of an operator; `domain` is empty for the default one.
 pub(super) fn find(domain: &str, name: &str) -> Option<&'static Entry> {

@@ -3,7 +3,7 @@
 use super::{Entry, computes};
 use crate::graph::Value;
 use crate::onnx::node::NodeContext;
-use crate::ops::{OpResult, elementwise as ew, matmul, reduce};
+use crate::ops::{OpResult, elementwise as ew, reduce};
 use crate::patterns;
 use crate::tensor::DType;
 
@@ -11,7 +11,6 @@ pub(super) const TABLE: &[Entry] = &[
     computes("QuantizeLinear", quantize),
     computes("DequantizeLinear", dequantize),
     computes("DynamicQuantizeLinear", dynamic_quantize),
-    computes("MatMulInteger", matmul_integer),
 ];
 
 /// Reshapes scales or zero points of one axis so that they broadcast against `x`.
@@ -80,26 +79,4 @@ fn dynamic_quantize(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let zero_point = c.cast(offset, DType::U8)?;
     let y = patterns::quantize(c, x, scale, Some(zero_point), DType::U8)?;
     Ok(vec![y, scale, zero_point])
-}
-
-/// (a - zero a) (b - zero b) in i32.
-fn matmul_integer(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
-    let mut operands = [c.input(0)?, c.input(1)?];
-    for (i, operand) in operands.iter_mut().enumerate() {
-        let rank = c.rank(*operand);
-        *operand = c.cast(*operand, DType::I32)?;
-        if let Some(zero) = c.optional(2 + i) {
-            let mut zero = c.cast(zero, DType::I32)?;
-            // One zero point for each row of the left operand, or each column of the right one.
-            if let ([size], true) = (c.shape(zero).as_slice(), i == 0 && rank >= 2) {
-                let column = [*size, 1];
-                zero = c.reshape(zero, &column)?;
-            }
-            *operand = c.sub(*operand, zero)?;
-        }
-    }
-    if c.rank(operands[0]) < 2 || c.rank(operands[1]) < 2 {
-        return Err("operands must have two dimensions or more".into());
-    }
-    Ok(vec![c.binary(&matmul::MATMUL, operands[0], operands[1])?])
 }
