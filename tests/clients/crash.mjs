@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // kill -9 at random moments: what the node told before it died, it tells again after a restart.
 //
-//   node crash.mjs [--rounds=8] [--seed=N]
+//   node crash.mjs [--rounds=8] [--seed=N] [--db=fjall|rocksdb]
 //
 // Each round starts `lattice dev` on the same data directory, checks every block, receipt, balance and log that
 // earlier rounds have seen, and the answer of a model that was pushed in the first; then it sends transfers and contract
@@ -22,6 +22,7 @@ import { artifact, devAccount, modelFile, nodeBinary, tool } from "./tools.mjs";
 const { encodeFunctionData, hexToNumber, hexToBigInt, keccak256, numberToHex } = tool("viem");
 
 const rounds = Number(option("rounds", 8));
+const db = option("db", "fjall");
 const sendersCount = 4;
 const readyMs = 10_000;
 const restartMs = 5_000;
@@ -70,7 +71,7 @@ async function start() {
 function launch(port) {
   const log = openSync(logPath, "a");
   const options = { stdio: ["ignore", log, log] };
-  node = spawn(nodeBinary(), ["dev", "--port", String(port), "--datadir", datadir], options);
+  node = spawn(nodeBinary(), ["dev", "--port", String(port), "--datadir", datadir, "--db", db], options);
   closeSync(log);
 }
 

@@ -9,6 +9,18 @@ use std::{
 /// Names a binary that is already built; the client scripts find theirs in it too.
 const BINARY_VARIABLE: &str = "LATTICE_BIN";
 
+/// kill -9 at random moments under load, with a node of this binary on an engine.
+pub fn crash_on_engine(workspace: &Workspace, report: &mut Report, binary: PathBuf, engine: &str, rounds: u32) {
+    let step = format!("crash {engine}");
+    match Bench::new(workspace) {
+        Ok(bench) => {
+            let arguments = [&format!("--db={engine}") as &str, &format!("--rounds={rounds}")];
+            report.command(&step, Bench { binary, ..bench }.javascript("crash.mjs", &arguments));
+        }
+        Err(error) => report.check(&step, || Err(error)),
+    }
+}
+
 /// Where the client tools and the node's binary are.
 struct Bench {
     scripts: PathBuf,
