@@ -42,7 +42,13 @@ fn state(spec: &ChainSpec, code: Option<&[u8]>) -> (State, alloy_consensus::Head
 }
 
 fn call(state: &State, header: &alloy_consensus::Header, spec: &ChainSpec, request: &CallRequest) -> CallOutcome {
-    let context = SimulationContext { spec, header, block_hashes: &|_| Some(B256::ZERO), inference: &Reverser };
+    let context = SimulationContext {
+        spec,
+        header,
+        block_hashes: &|_| Some(B256::ZERO),
+        inference: &Reverser,
+        precompiles: simulate::PrecompileMoves::NONE,
+    };
     let plain = simulate::call(&context, state, request);
     let traced = simulate::trace_call(&context, state, request, TraceOptions::default()).map(|(outcome, _)| outcome);
     assert_eq!(plain.is_ok(), traced.is_ok());
