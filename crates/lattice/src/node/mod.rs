@@ -111,10 +111,10 @@ pub struct Node {
     server: ServerHandle,
     runtime: tokio::runtime::Runtime,
     /// One for each producer; the first one's chain is what RPC shows.
-    chains: Vec<(mpsc::Sender<Message>, JoinHandle<()>)>,
+    chains: Vec<RunningChain>,
     attester: JoinHandle<()>,
     syncer: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
-    kv: Arc<dyn Kv>,
+    stores: Vec<Arc<dyn Kv>>,
 }
 
 impl Node {
@@ -126,6 +126,7 @@ impl Node {
         let datadir = &options.datadir;
         std::fs::create_dir_all(datadir).map_err(|reason| NodeError::Datadir { path: datadir.clone(), reason })?;
         let kv: Arc<dyn Kv> = options.engine.open(datadir.join("db"))?;
+        let mut stores = vec![kv.clone()];
         let artifacts = Arc::new(ArtifactStore::open(datadir.join("artifacts"), limits::ARTIFACT_BYTES_MAX)?);
         let models = Arc::new(ModelStore::new(artifacts.clone()));
         let chain_options = ChainOptions { archive: options.archive, trusted: None };
@@ -144,7 +145,8 @@ impl Node {
             let folder = datadir.join(format!("producer-{index}"));
             std::fs::create_dir_all(&folder).map_err(|reason| NodeError::Datadir { path: folder.clone(), reason })?;
             let signer = Arc::new(Signer::open(key(index), index, &folder, false)?);
-            let kv = options.engine.open(folder.join("db"))?;
+            let kv: Arc<dyn Kv> = options.engine.open(folder.join("db"))?;
+            stores.push(kv.clone());
             let chain = Chain::open(spec.clone(), kv, models.clone())?;
             let (queue, inbox) = mpsc::channel();
             signers.push(signer.clone());
@@ -159,7 +161,7 @@ impl Node {
         })?;
         let chains = start_chains(validators, options.network, &shared)?;
 
-        let syncer = options.sync_interval.map(|interval| start_syncer(interval, &kv, &shared)).transpose()?;
+        let syncer = options.sync_interval.map(|interval| start_syncer(interval, &stores, &shared)).transpose()?;
 
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -168,7 +170,7 @@ impl Node {
             .map_err(|reason| NodeError::Start { what: "the RPC runtime", reason })?;
         let listen = SocketAddr::new(options.host, options.port);
         let server = runtime.block_on(lattice_rpc::serve(shared.clone(), listen))?;
-        Ok(Self { addr: server.address(), archive_from, shared, server, runtime, chains, attester, syncer, kv })
+        Ok(Self { addr: server.address(), archive_from, shared, server, runtime, chains, attester, syncer, stores })
     }
 
     /// The address that RPC listens on.
@@ -215,7 +217,7 @@ impl Node {
             let _syncer = syncer.join();
         }
         self.runtime.shutdown_background();
-        Ok(self.kv.sync()?)
+        Ok(self.stores.iter().try_for_each(Kv::sync)?)
     }
 }
 
@@ -226,12 +228,15 @@ fn spawn(what: &'static str, body: impl FnOnce() + Send + 'static) -> Result<Joi
 /// A validator with its inbox, and the sender that others reach it by.
 type Inbox = (Validator, mpsc::Sender<Message>, mpsc::Receiver<Message>);
 
+/// A chain's thread and the queue by which it is told to stop.
+type RunningChain = (mpsc::Sender<Message>, JoinHandle<()>);
+
 /// Starts a thread for each chain.
 fn start_chains(
     validators: Vec<Inbox>,
     network: Option<LocalNetwork>,
     shared: &Arc<Shared>,
-) -> Result<Vec<(mpsc::Sender<Message>, JoinHandle<()>)>, NodeError> {
+) -> Result<Vec<RunningChain>, NodeError> {
     let peers: Vec<_> = validators.iter().map(|(_, queue, _)| queue.clone()).collect();
     let mut started = Vec::with_capacity(validators.len());
     for (index, (mut validator, queue, inbox)) in validators.into_iter().enumerate() {
@@ -255,13 +260,13 @@ fn start_chains(
 /// Starts the syncer's thread, which ends when the sender is dropped.
 fn start_syncer(
     interval: Duration,
-    kv: &Arc<dyn Kv>,
+    stores: &[Arc<dyn Kv>],
     shared: &Arc<Shared>,
 ) -> Result<(mpsc::Sender<()>, JoinHandle<()>), NodeError> {
     let (running, stopped) = mpsc::channel();
-    let (kv, shared) = (kv.clone(), shared.clone());
+    let (stores, shared) = (stores.to_vec(), shared.clone());
     let syncer = spawn("syncer", move || {
-        if let Err(fault) = syncer::run(&*kv, interval, &stopped) {
+        if let Err(fault) = syncer::run(&stores, interval, &stopped) {
             shared.set_fault(fault.to_string());
         }
     })?;

@@ -9,15 +9,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Syncs the store once an interval until the channel is closed. Without a write since the last time the disk rests.
+/// Syncs the stores once an interval until the channel is closed. Without a write since the last time the disk rests.
 ///
 /// # Errors
 /// When the disk refuses: what it has is not known then, so the node must stop.
-pub fn run(kv: &dyn Kv, interval: Duration, stopped: &Receiver<()>) -> Result<(), StorageFault> {
+pub fn run<K: Kv>(stores: &[K], interval: Duration, stopped: &Receiver<()>) -> Result<(), StorageFault> {
     let mut slow = false;
     while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
         let started = Instant::now();
-        kv.sync()?;
+        stores.iter().try_for_each(Kv::sync)?;
         let took = started.elapsed();
         tracing::debug!("synced the store in {took:?}");
         // Once a slow time, not once a second of it.
@@ -88,7 +88,7 @@ mod tests {
         let (syncs, seen) = mpsc::channel();
         let (running, stopped) = mpsc::channel();
         let kv = Watched { inner: MemoryKv::new(), syncs, count: 0.into() };
-        (seen, running, std::thread::spawn(move || run(&kv, interval, &stopped)))
+        (seen, running, std::thread::spawn(move || run(&[kv], interval, &stopped)))
     }
 
     #[test]
