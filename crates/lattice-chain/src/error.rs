@@ -21,7 +21,7 @@ pub enum ChainError {
     InvalidBlock(#[from] InvalidHeader),
     /// The block breaks a rule of eligibility or finality.
     #[error("invalid block: {0}")]
-    InvalidStanding(#[from] InvalidStanding),
+    InvalidStanding(Box<InvalidStanding>),
     /// The vote is refused.
     #[error("vote refused: {0}")]
     Vote(#[from] VoteRefused),
@@ -48,6 +48,12 @@ pub enum ChainError {
     /// Disk or program failure: the node must stop.
     #[error("fault: {0}")]
     Fault(String),
+}
+
+impl From<InvalidStanding> for ChainError {
+    fn from(refusal: InvalidStanding) -> Self {
+        Self::InvalidStanding(Box::new(refusal))
+    }
 }
 
 impl From<StorageFault> for ChainError {

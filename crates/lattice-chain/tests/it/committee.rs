@@ -61,7 +61,7 @@ fn refused(node: &mut Node, block: &CheckedBlock) -> InvalidStanding {
     let error = node.give(block).unwrap_err();
     assert_eq!(node.head(), before, "a refused block changes nothing");
     match error {
-        ChainError::InvalidStanding(error) => error,
+        ChainError::InvalidStanding(error) => *error,
         other => panic!("{other}"),
     }
 }
@@ -168,7 +168,9 @@ fn a_producer_must_be_a_member_win_and_sign_by_itself() {
         let block = node.build(slot);
         match node.give(&block) {
             Ok(_) => won += 1,
-            Err(ChainError::InvalidStanding(InvalidStanding::NotEligible { proposer: 0, .. })) => {}
+            Err(ChainError::InvalidStanding(refusal)) => {
+                assert!(matches!(*refusal, InvalidStanding::NotEligible { proposer: 0, .. }), "{refusal}");
+            }
             Err(other) => panic!("{other}"),
         }
         assert_eq!(node.chain.block(&block.hash()).unwrap().is_some(), wins, "slot {slot}");
