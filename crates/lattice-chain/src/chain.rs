@@ -325,6 +325,7 @@ fn params(spec: &ChainSpec) -> DagParams {
         parents_max: spec.parents_max,
         mergeset_max: spec.mergeset_max,
         merge_depth: spec.merge_depth,
+        pruning_depth: spec.pruning_depth,
         tie_rule: TieRule::LowerVrfHash,
     }
 }

@@ -1,38 +1,34 @@
-//! The DAG: blocks, their colourings and ancestry, held in memory and written through to the caller's batch.
+//! The DAG: blocks, their colourings and ancestry. Recent ones are held in memory, all are written through to the caller's
+//! batch.
 
+mod blocks;
 mod choose;
 mod depth;
 mod open;
+mod prune;
 mod validate;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use alloy_primitives::B256;
 use lattice_storage::{Batch, StorageFault, Table};
-use rustc_hash::FxHashMap;
 
 use crate::{
     BlockFacts, CheckError, DagParams, GhostdagData, MissingParents, TieRule,
     ghostdag::Colouring,
+    older::Held,
     reachability::Reachability,
     recent::{Past, RecentPasts},
-    record::{self, GhostdagRecord, Relations},
+    record::{self, indexed_key},
 };
 
+pub(crate) use blocks::Block;
+use blocks::Blocks;
 pub use choose::ChainPath;
-pub(crate) use depth::Jumps;
+pub use open::Residency;
+pub use prune::Pruned;
+use prune::Pruning;
 pub use validate::Prepared;
-
-/// One block. Other blocks are named by index: the place in insertion order, in which every block comes after its past.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Block {
-    pub hash: B256,
-    pub vrf_hash: B256,
-    pub slot: u64,
-    pub work: u128,
-    pub parents: Box<[u32]>,
-    pub colouring: Colouring,
-}
 
 /// The place of a block in the order of fork choice and mergesets: the greatest key wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,37 +50,43 @@ pub struct Merged {
 
 /// The block DAG: what is known, how it is coloured, what is in whose past.
 ///
-/// A working set in memory over the store: [`Dag::insert`] stages the records of a block, and of all blocks that it
-/// changed, in the caller's batch; [`Dag::open`] builds the same state from the records.
+/// A working set in memory over a store: [`Dag::insert`] stages the records of a block, and of all blocks that it
+/// changed, in the caller's batch. [`Dag::open`] holds a bounded number of recent blocks and reads older ones when they
+/// are asked for, so every answer may be a fault of the store. [`Dag::new`] alone keeps everything, and has none.
 #[derive(Debug, Clone)]
 pub struct Dag {
     params: DagParams,
-    indices: FxHashMap<B256, u32>,
-    blocks: Vec<Block>,
+    residency: Residency,
+    genesis: B256,
+    blocks: Blocks,
     reachability: Reachability,
     recent: RecentPasts,
-    jumps: Jumps,
     /// Blocks that nobody has as a parent.
-    tips: BTreeSet<u32>,
+    tips: BTreeMap<u64, B256>,
+    pruning: Pruning,
 }
 
 /// The past of one block: bits first, the tree for what is far away.
 #[derive(Clone, Copy)]
 pub(crate) struct PastOf<'a> {
-    block: u32,
+    block: u64,
     recent: Past<'a>,
     reachability: &'a Reachability,
 }
 
 impl PastOf<'_> {
     #[inline]
-    pub(crate) fn contains(&self, ancestor: u32) -> bool {
-        self.recent.contains(ancestor).unwrap_or_else(|| self.reachability.is_ancestor(ancestor, self.block))
+    pub(crate) fn contains(&self, ancestor: u64) -> Result<bool, StorageFault> {
+        match self.recent.contains(ancestor) {
+            Some(answer) => Ok(answer),
+            None => self.reachability.is_ancestor(ancestor, self.block),
+        }
     }
 }
 
 impl Dag {
-    /// A DAG of the genesis block alone (its parents and claims are not looked at), staged in `batch`.
+    /// A DAG of the genesis block alone (its parents and claims are not looked at), staged in `batch`. All that comes
+    /// stays in memory: this is for tools, and for laying out a store that [`Dag::open`] then opens.
     pub fn new(genesis: &BlockFacts, params: DagParams, batch: &mut Batch) -> Self {
         let block = Block {
             hash: genesis.hash,
@@ -93,75 +95,102 @@ impl Dag {
             work: genesis.work,
             parents: Box::default(),
             colouring: Colouring::default(),
+            height: 0,
+            jump: 0,
+            merge_root: 0,
         };
         let mut dag = Self {
             params,
-            indices: FxHashMap::default(),
-            blocks: Vec::new(),
+            residency: Residency::ALL,
+            genesis: genesis.hash,
+            blocks: Blocks::new(),
             reachability: Reachability::new(),
             recent: RecentPasts::new(),
-            jumps: Jumps::default(),
-            tips: BTreeSet::new(),
+            tips: BTreeMap::new(),
+            pruning: Pruning::none(genesis.hash),
         };
+        let staged = dag.blocks.record_of(0, &block);
+        let record = staged.ok().flatten().expect("genesis names no block");
+        batch.put(Table::Relations, genesis.hash.to_vec(), 0u64.to_be_bytes());
+        batch.put(Table::Ghostdag, 0u64.to_be_bytes(), record.encode());
+        batch.put(Table::Meta, record::GENESIS, genesis.hash.to_vec());
+        batch.put(Table::Meta, record::WINDOW, 0u64.to_be_bytes());
         dag.push(block);
-        dag.stage(0, &[0], batch);
+        dag.stage_nodes(&mut vec![0], batch).expect("the root is in memory");
         dag
     }
 
-    /// Inserts a checked block and stages its records. The batch must be written before the next insertion: after a fault,
-    /// here or when it is written, this value is ahead of the store and must be opened anew. A block that is already
-    /// there is left alone.
+    /// Inserts a checked block and stages its records. The batch must be written before the next insertion or pruning:
+    /// after a fault, here or when it is written, this value is ahead of the store and must be opened anew. A block that
+    /// is already there is left alone.
     pub fn insert(&mut self, prepared: Prepared, batch: &mut Batch) -> Result<(), StorageFault> {
-        let block = prepared.0;
-        if self.indices.contains_key(&block.hash) {
+        let mut block = prepared.0;
+        if self.blocks.find(&block.hash)?.is_some() {
             return Ok(());
         }
-        let parent = block.colouring.selected_parent().expect("a prepared block has parents");
+        self.settle();
         let mut changed = Vec::new();
-        let index = self.reachability.add(parent, block.colouring.mergeset(), &mut changed);
+        self.evict(&mut changed, batch);
+        let parent = block.colouring.selected_parent().expect("a prepared block has parents");
+        (block.height, block.jump) = self.link(parent)?;
+        let index = self.blocks.next();
+        let record = self.blocks.record_of(index, &block)?;
+        let record = record.ok_or_else(|| StorageFault::corrupt(Table::Ghostdag, "a parent has no record"))?;
+        batch.put(Table::Relations, block.hash.to_vec(), index.to_be_bytes());
+        batch.put(Table::Ghostdag, index.to_be_bytes(), record.encode());
+        self.reachability.add(parent, block.colouring.mergeset(), &mut changed)?;
+        for &parent in &block.parents {
+            if self.tips.remove(&parent).is_some() && parent < self.blocks.first() {
+                batch.delete(Table::Meta, indexed_key(record::TIP, parent));
+            }
+        }
         self.push(block);
-        changed.sort_unstable();
-        changed.dedup();
-        self.stage(index, &changed, batch);
-        Ok(())
+        self.stage_nodes(&mut changed, batch)
     }
 
     fn push(&mut self, block: Block) {
-        let index = self.blocks.len() as u32;
         self.recent.push(&block.parents);
-        self.jumps.push(block.colouring.selected_parent());
-        for parent in &block.parents {
-            self.tips.remove(parent);
-        }
-        self.tips.insert(index);
-        self.indices.insert(block.hash, index);
+        self.tips.insert(self.blocks.next(), block.hash);
         self.blocks.push(block);
     }
 
-    /// Stages the records of a new block, and the intervals of all blocks of `changed`.
-    fn stage(&self, index: u32, changed: &[u32], batch: &mut Batch) {
-        let block = self.block(index);
-        let relations = Relations {
-            index: u64::from(index),
-            slot: block.slot,
-            vrf_hash: block.vrf_hash,
-            work: block.work,
-            parents: self.hashes(&block.parents),
-        };
-        batch.put(Table::Relations, block.hash.to_vec(), relations.encode());
-        let colouring = &block.colouring;
-        let ghostdag = GhostdagRecord {
-            blue_score: colouring.blue_score,
-            blue_work: colouring.blue_work,
-            blues: self.hashes(&colouring.blues),
-            reds: self.hashes(&colouring.reds),
-            anticone_sizes: colouring.anticone_sizes.iter().map(|&(blue, size)| (index - blue, size)).collect(),
-        };
-        batch.put(Table::Ghostdag, block.hash.to_vec(), ghostdag.encode());
-        for &block in changed {
-            let interval = record::encode_interval(self.reachability.interval(block));
-            batch.put(Table::Reachability, self.block(block).hash.to_vec(), interval);
+    /// What the last batch changed is on disk by now.
+    fn settle(&mut self) {
+        self.blocks.settle();
+        self.reachability.nodes.settle();
+    }
+
+    /// Takes the oldest blocks out of memory when there are too many, some at a time.
+    fn evict(&mut self, changed: &mut Vec<u64>, batch: &mut Batch) {
+        let first = self.blocks.first();
+        let resident = self.blocks.next() - first;
+        if !self.blocks.is_stored() || resident <= self.residency.blocks.saturating_add(self.residency.step()) {
+            return;
         }
+        let keep_from = self.blocks.next() - self.residency.blocks;
+        for index in first..keep_from {
+            self.blocks.evict();
+            self.reachability.nodes.evict();
+            changed.push(index);
+        }
+        for (&tip, hash) in self.tips.range(first..keep_from) {
+            batch.put(Table::Meta, indexed_key(record::TIP, tip), hash.to_vec());
+        }
+        batch.put(Table::Meta, record::WINDOW, keep_from.to_be_bytes());
+    }
+
+    /// Stages the nodes that changed and are still there.
+    fn stage_nodes(&self, changed: &mut Vec<u64>, batch: &mut Batch) -> Result<(), StorageFault> {
+        changed.sort_unstable();
+        changed.dedup();
+        let nodes = &self.reachability.nodes;
+        for &block in changed.iter() {
+            if let Some(node) = nodes.find(block)? {
+                let record = node.encode(!nodes.is_resident(block));
+                batch.put(Table::Reachability, block.to_be_bytes(), record);
+            }
+        }
+        Ok(())
     }
 
     /// The parameters.
@@ -169,77 +198,88 @@ impl Dag {
         &self.params
     }
 
-    /// Number of blocks, genesis included.
-    pub fn len(&self) -> usize {
-        self.blocks.len()
+    /// Number of blocks that were ever inserted, genesis and pruned ones included.
+    pub fn len(&self) -> u64 {
+        self.blocks.next()
     }
 
-    /// Never: genesis is always there.
+    /// Never: genesis was there.
     pub fn is_empty(&self) -> bool {
-        self.blocks.is_empty()
+        self.len() == 0
     }
 
-    /// The genesis block.
+    /// The genesis block, pruned or not.
     pub fn genesis(&self) -> B256 {
-        self.blocks[0].hash
+        self.genesis
     }
 
     /// Whether the block is in the DAG.
     pub fn contains(&self, hash: &B256) -> Result<bool, StorageFault> {
-        Ok(self.indices.contains_key(hash))
+        Ok(self.blocks.find(hash)?.is_some())
     }
 
     /// What the header of a block said.
     pub fn facts(&self, hash: &B256) -> Result<Option<BlockFacts>, StorageFault> {
-        let Some(block) = self.get(hash) else { return Ok(None) };
+        let Some(index) = self.blocks.find(hash)? else { return Ok(None) };
+        let record = self.blocks.record(index)?;
         Ok(Some(BlockFacts {
-            hash: block.hash,
-            parents: self.hashes(&block.parents),
-            slot: block.slot,
-            vrf_hash: block.vrf_hash,
-            work: block.work,
-            blue_score: block.colouring.blue_score,
-            blue_work: block.colouring.blue_work,
+            hash: record.hash,
+            parents: record.parent_hashes(),
+            slot: record.slot,
+            vrf_hash: record.vrf_hash,
+            work: record.work,
+            blue_score: record.blue_score,
+            blue_work: record.blue_work,
         }))
     }
 
     /// Slot of a block.
     pub fn slot(&self, hash: &B256) -> Result<Option<u64>, StorageFault> {
-        Ok(self.get(hash).map(|block| block.slot))
+        Ok(self.get(hash)?.map(|block| block.slot))
     }
 
-    /// Parents of a block.
+    /// Parents of a block, in the order of its header. Some may be pruned.
     pub fn parents(&self, hash: &B256) -> Result<Option<Vec<B256>>, StorageFault> {
-        Ok(self.get(hash).map(|block| self.hashes(&block.parents)))
+        let Some(index) = self.blocks.find(hash)? else { return Ok(None) };
+        Ok(Some(self.blocks.record(index)?.parent_hashes()))
     }
 
     /// Blue score of a block.
     pub fn blue_score(&self, hash: &B256) -> Result<Option<u64>, StorageFault> {
-        Ok(self.get(hash).map(|block| block.colouring.blue_score))
+        Ok(self.get(hash)?.map(|block| block.colouring.blue_score))
     }
 
     /// Key of a block in fork choice.
     pub fn key(&self, hash: &B256) -> Result<Option<BlockKey>, StorageFault> {
-        let Some(block) = self.get(hash) else { return Ok(None) };
-        Ok(Some(BlockKey { blue_work: block.colouring.blue_work, tie: self.key_of(block) }))
+        Ok(self.get(hash)?.map(|block| self.key_of(&block)))
     }
 
     /// Selected parent of a block; none for genesis and unknown blocks.
     pub fn selected_parent(&self, hash: &B256) -> Result<Option<B256>, StorageFault> {
-        let parent = self.get(hash).and_then(|block| block.colouring.selected_parent());
-        Ok(parent.map(|parent| self.block(parent).hash))
+        let Some(index) = self.blocks.find(hash)? else { return Ok(None) };
+        let Some(parent) = self.block(index)?.colouring.selected_parent() else { return Ok(None) };
+        if let Some(parent) = self.blocks.get(parent)? {
+            return Ok(Some(parent.hash));
+        }
+        Ok(self.blocks.record(index)?.blues.first().map(|parent| parent.hash))
     }
 
     /// GHOSTDAG data of a block.
     pub fn ghostdag(&self, hash: &B256) -> Result<Option<GhostdagData>, StorageFault> {
-        Ok(self.get(hash).map(|block| self.data(&block.colouring)))
+        let Some(index) = self.blocks.find(hash)? else { return Ok(None) };
+        Ok(Some(self.blocks.record(index)?.data()))
     }
 
-    /// Sizes of the blue anticones, as this block sees them, of the blues for which it changed them, by hash.
+    /// Sizes of the blue anticones, as this block sees them, of the blues for which it changed them, by hash. Those of
+    /// pruned blocks are left out.
     pub fn blues_anticone_sizes(&self, hash: &B256) -> Result<Option<Vec<(B256, u16)>>, StorageFault> {
-        let Some(block) = self.get(hash) else { return Ok(None) };
-        let sizes = block.colouring.anticone_sizes.iter();
-        let mut out: Vec<_> = sizes.map(|&(blue, size)| (self.block(blue).hash, size)).collect();
+        let Some(block) = self.get(hash)? else { return Ok(None) };
+        let mut out = Vec::new();
+        for &(blue, size) in &block.colouring.anticone_sizes {
+            if let Some(blue) = self.blocks.get(blue)? {
+                out.push((blue.hash, size));
+            }
+        }
         out.sort_unstable();
         Ok(Some(out))
     }
@@ -247,11 +287,8 @@ impl Dag {
     /// GHOSTDAG data of a block that would have these parents, limits aside. Errors: missing parents and faults.
     pub fn virtual_data(&self, parents: &[B256]) -> Result<GhostdagData, CheckError> {
         let parents = self.resolve(parents)?;
-        if parents.is_empty() {
-            return Ok(self.data(&Colouring::default()));
-        }
-        let colouring = self.colour(&parents, usize::MAX).expect("no mergeset is larger than usize::MAX");
-        Ok(self.data(&colouring))
+        let colouring = if parents.is_empty() { Colouring::default() } else { self.colour_all(&parents)? };
+        Ok(self.data(&colouring)?)
     }
 
     /// The mergeset in the order of consensus, by rising key, the selected parent not included: the order in which a
@@ -260,76 +297,95 @@ impl Dag {
     pub fn consensus_order_of_mergeset(&self, data: &GhostdagData) -> Result<Vec<Merged>, StorageFault> {
         let blues = data.mergeset_blues.iter().skip(1).map(|hash| (hash, true));
         let reds = data.mergeset_reds.iter().map(|hash| (hash, false));
-        let mut order: Vec<_> =
-            blues.chain(reds).filter_map(|(hash, is_blue)| Some((*self.indices.get(hash)?, is_blue))).collect();
-        order.sort_unstable_by(|&(a, _), &(b, _)| self.compare(a, b));
-        Ok(order.into_iter().map(|(block, is_blue)| Merged { hash: self.block(block).hash, is_blue }).collect())
+        let mut order = Vec::new();
+        for (hash, is_blue) in blues.chain(reds) {
+            if let Some(block) = self.get(hash)? {
+                order.push((block, is_blue));
+            }
+        }
+        order.sort_unstable_by(|(a, _), (b, _)| self.compare(a, b));
+        Ok(order.into_iter().map(|(block, is_blue)| Merged { hash: block.hash, is_blue }).collect())
     }
 
     /// Blocks that nobody has as a parent, in insertion order.
     pub fn tips(&self) -> Vec<B256> {
-        self.tips.iter().map(|&tip| self.block(tip).hash).collect()
+        self.tips.values().copied().collect()
     }
 
-    /// Whether `a` is in the past of `b`. A block is not in its own past; unknown blocks are in no past and have none.
+    /// Whether `a` is in the past of `b`. A block is not in its own past; unknown and pruned blocks are in no past and
+    /// have none.
     pub fn is_ancestor(&self, a: &B256, b: &B256) -> Result<bool, StorageFault> {
-        match (self.indices.get(a), self.indices.get(b)) {
-            (Some(&a), Some(&b)) => Ok(self.past_of(b).contains(a)),
+        match (self.blocks.find(a)?, self.blocks.find(b)?) {
+            (Some(a), Some(b)) => self.past_of(b).contains(a),
             _ => Ok(false),
         }
     }
 
-    /// Whether `a` is `b` or on the selected chain below it.
+    /// Whether `a` is `b` or on the selected chain below it; false for unknown and pruned blocks.
     pub fn is_chain_ancestor(&self, a: &B256, b: &B256) -> Result<bool, StorageFault> {
-        match (self.indices.get(a), self.indices.get(b)) {
-            (Some(&a), Some(&b)) => Ok(self.reachability.is_chain_ancestor(a, b)),
+        match (self.blocks.find(a)?, self.blocks.find(b)?) {
+            (Some(a), Some(b)) => self.reachability.is_chain_ancestor(a, b),
             _ => Ok(false),
         }
-    }
-
-    pub(crate) fn block(&self, index: u32) -> &Block {
-        &self.blocks[index as usize]
     }
 
     #[inline]
-    pub(crate) fn past_of(&self, block: u32) -> PastOf<'_> {
+    pub(crate) fn block(&self, index: u64) -> Result<Held<'_, Block>, StorageFault> {
+        self.blocks.block(index)
+    }
+
+    #[inline]
+    pub(crate) fn past_of(&self, block: u64) -> PastOf<'_> {
         PastOf { block, recent: self.recent.past_of(block), reachability: &self.reachability }
+    }
+
+    /// Key of a block in fork choice and mergesets.
+    #[inline]
+    pub(crate) fn key_of(&self, block: &Block) -> BlockKey {
+        BlockKey { blue_work: block.colouring.blue_work, tie: self.tie_of(block) }
     }
 
     /// What breaks a tie of blue work: greater wins.
     #[inline]
-    pub(crate) fn key_of(&self, block: &Block) -> [B256; 2] {
+    pub(crate) fn tie_of(&self, block: &Block) -> [B256; 2] {
         match self.params.tie_rule {
             TieRule::GreaterHash => [block.hash, B256::ZERO],
             TieRule::LowerVrfHash => [!block.vrf_hash, block.hash],
         }
     }
 
-    fn get(&self, hash: &B256) -> Option<&Block> {
-        self.indices.get(hash).map(|&index| self.block(index))
+    fn get(&self, hash: &B256) -> Result<Option<Held<'_, Block>>, StorageFault> {
+        self.blocks.find(hash)?.map(|index| self.block(index)).transpose()
     }
 
-    fn hashes(&self, blocks: &[u32]) -> Vec<B256> {
-        blocks.iter().map(|&block| self.block(block).hash).collect()
-    }
-
-    fn resolve(&self, hashes: &[B256]) -> Result<Vec<u32>, MissingParents> {
-        let known: Vec<u32> = hashes.iter().filter_map(|hash| self.indices.get(hash).copied()).collect();
-        if known.len() < hashes.len() {
-            let parents = hashes.iter().filter(|hash| !self.indices.contains_key(*hash)).copied().collect();
-            return Err(MissingParents { parents });
-        }
-        Ok(known)
-    }
-
-    fn data(&self, colouring: &Colouring) -> GhostdagData {
-        GhostdagData {
+    /// A colouring by hash; all that it names is there.
+    fn data(&self, colouring: &Colouring) -> Result<GhostdagData, StorageFault> {
+        let selected_parent = match colouring.selected_parent() {
+            Some(parent) => self.block(parent)?.hash,
+            None => B256::ZERO,
+        };
+        Ok(GhostdagData {
             blue_score: colouring.blue_score,
             blue_work: colouring.blue_work,
-            selected_parent: colouring.selected_parent().map_or(B256::ZERO, |parent| self.block(parent).hash),
-            mergeset_blues: self.hashes(&colouring.blues),
-            mergeset_reds: self.hashes(&colouring.reds),
+            selected_parent,
+            mergeset_blues: self.hashes(&colouring.blues)?,
+            mergeset_reds: self.hashes(&colouring.reds)?,
+        })
+    }
+
+    fn hashes(&self, blocks: &[u64]) -> Result<Vec<B256>, StorageFault> {
+        blocks.iter().map(|&block| Ok(self.block(block)?.hash)).collect()
+    }
+
+    fn resolve(&self, hashes: &[B256]) -> Result<Vec<u64>, CheckError> {
+        let (mut known, mut missing) = (Vec::with_capacity(hashes.len()), Vec::new());
+        for hash in hashes {
+            match self.blocks.find(hash)? {
+                Some(index) => known.push(index),
+                None => missing.push(*hash),
+            }
         }
+        if missing.is_empty() { Ok(known) } else { Err(MissingParents { parents: missing }.into()) }
     }
 }
 
@@ -379,7 +435,8 @@ mod tests {
                 let [first, second] = batches.map(Batch::into_ops);
                 assert_eq!(first, second, "k {k}, block {index} with parents {parents:?}");
             }
-            let reds: usize = with_rows.blocks.iter().map(|block| block.colouring.reds.len()).sum();
+            let reds: usize =
+                (0..with_rows.len()).map(|block| with_rows.block(block).unwrap().colouring.reds.len()).sum();
             assert!(k > 4 || reds > 100, "k {k}: {reds} reds");
         }
     }

@@ -61,6 +61,14 @@ pub enum InvalidHeader {
         /// The merge depth, in blue score.
         depth: u64,
     },
+    /// The block would go on from what this node has pruned: a fork a pruning depth long.
+    #[error("the selected chain of the block's parent {selected_parent} does not hold the pruning point {point}")]
+    BesidePruningPoint {
+        /// Selected parent of the block.
+        selected_parent: B256,
+        /// The pruning point of this node.
+        point: B256,
+    },
     /// The claimed blue score is not the one that GHOSTDAG gives.
     #[error("header claims blue score {claimed}, GHOSTDAG gives {computed}")]
     WrongBlueScore {

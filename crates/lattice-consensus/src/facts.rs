@@ -43,6 +43,8 @@ pub struct DagParams {
     pub mergeset_max: usize,
     /// Blue score below a block at which its merge-depth root lies; more than k.
     pub merge_depth: u64,
+    /// Blue score below a sink at which its pruning point lies at least; `u64::MAX` never prunes.
+    pub pruning_depth: u64,
     /// How ties of blue work are broken.
     pub tie_rule: TieRule,
 }
@@ -50,6 +52,18 @@ pub struct DagParams {
 impl DagParams {
     /// GHOSTDAG alone, without limits: for tools and vectors.
     pub const fn unlimited(k: u16, tie_rule: TieRule) -> Self {
-        Self { k, parents_max: usize::MAX, mergeset_max: usize::MAX, merge_depth: u64::MAX, tie_rule }
+        Self {
+            k,
+            parents_max: usize::MAX,
+            mergeset_max: usize::MAX,
+            merge_depth: u64::MAX,
+            pruning_depth: u64::MAX,
+            tie_rule,
+        }
+    }
+
+    /// Blue score between pruning points: a 24th of the pruning depth, so that few are kept and little waits to be pruned.
+    pub const fn pruning_interval(&self) -> u64 {
+        if self.pruning_depth < 24 { 1 } else { self.pruning_depth / 24 }
     }
 }

@@ -14,11 +14,12 @@ mod error;
 mod facts;
 pub mod finality;
 mod ghostdag;
+mod older;
 pub mod reachability;
 mod recent;
 mod record;
 
-pub use dag::{BlockKey, ChainPath, Dag, Merged, Prepared};
+pub use dag::{BlockKey, ChainPath, Dag, Merged, Prepared, Pruned, Residency};
 pub use error::{CheckError, InvalidHeader, MissingParents};
 pub use facts::{BlockFacts, DagParams, TieRule};
 pub use ghostdag::GhostdagData;

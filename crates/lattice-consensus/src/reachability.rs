@@ -8,6 +8,17 @@
 //! with labels (Bender, Cole, Demaine, Farach-Colton, Zito: "Two simplified algorithms for maintaining order in a list",
 //! 2002): a full place is relabelled within the smallest surroundings that are sparse enough, O(log n) labels an
 //! insertion amortised whatever an adversary builds. Relabelling never changes the order, so covering sets stay sorted.
+//!
+//! Nodes of recent blocks are in memory, older ones are read from the store when they are asked for. The neighbours of a
+//! new end are those of recent blocks and of their chain, so relabelling does not wander into the deep past either.
+
+mod nodes;
+
+pub(crate) use nodes::{Node, Nodes};
+
+use lattice_storage::StorageFault;
+
+use crate::older::Held;
 
 /// Room that a new interval leaves on each side, when there is plenty: for later siblings.
 const SLACK_MAX: u64 = 1 << 32;
@@ -33,23 +44,18 @@ impl Interval {
     }
 }
 
-/// Why stored intervals do not make a tree.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("two interval ends have the label {0}")]
-pub struct EqualLabels(pub u64);
+/// An end of an interval: 2i is the start of block i, 2i + 1 its end.
+type End = u64;
+
+pub(crate) const NONE: End = End::MAX;
 
 /// Ancestry of a growing DAG. Blocks are named by insertion index; block 0 is the root.
 #[derive(Debug, Clone)]
 pub struct Reachability {
-    intervals: Vec<Interval>,
-    /// The ordered list of interval ends; end 2i is the start of block i, 2i + 1 its end.
-    next: Vec<u32>,
-    previous: Vec<u32>,
-    /// For each block those that merged it, in order of their intervals.
-    future_covering: Vec<Vec<u32>>,
+    pub(crate) nodes: Nodes,
+    /// Blocks before this one may have been removed, and then they are in everybody's past.
+    bottom: u64,
 }
-
-const NONE: u32 = u32::MAX;
 
 impl Default for Reachability {
     fn default() -> Self {
@@ -58,132 +64,169 @@ impl Default for Reachability {
 }
 
 impl Reachability {
-    /// A tree of the root alone.
+    /// A tree of the root alone, which stays in memory as it grows.
     pub fn new() -> Self {
-        Self {
-            intervals: vec![Interval { start: 0, end: u64::MAX }],
-            next: vec![1, NONE],
-            previous: vec![NONE, 0],
-            future_covering: vec![Vec::new()],
-        }
+        Self { nodes: Nodes::of_root(), bottom: 0 }
     }
 
-    /// Restores a tree from the intervals of all blocks and their mergesets (selected parent not included), both by
-    /// index. Covering sets follow from these.
-    pub fn restore<M: IntoIterator<Item = u32>>(
-        intervals: Vec<Interval>,
-        mergeset: impl Fn(u32) -> M,
-    ) -> Result<Self, EqualLabels> {
-        let len = intervals.len();
-        let mut out = Self {
-            intervals,
-            next: vec![NONE; 2 * len],
-            previous: vec![NONE; 2 * len],
-            future_covering: vec![Vec::new(); len],
-        };
-        let mut ends: Vec<u32> = (0..2 * len as u32).collect();
-        ends.sort_unstable_by_key(|&end| out.label(end));
-        for pair in ends.windows(2) {
-            if out.label(pair[0]) == out.label(pair[1]) {
-                return Err(EqualLabels(out.label(pair[0])));
-            }
-            out.next[pair[0] as usize] = pair[1];
-            out.previous[pair[1] as usize] = pair[0];
-        }
-        for block in 0..len as u32 {
-            for merged in mergeset(block) {
-                out.cover(merged, block);
-            }
-        }
-        Ok(out)
+    /// A tree over nodes that exist.
+    pub(crate) fn over(nodes: Nodes, bottom: u64) -> Self {
+        Self { nodes, bottom }
     }
 
-    /// Number of blocks.
-    pub fn len(&self) -> usize {
-        self.intervals.len()
+    /// Number of blocks that were ever added.
+    pub fn len(&self) -> u64 {
+        self.nodes.next()
     }
 
     /// Never: the root is always there.
     pub fn is_empty(&self) -> bool {
-        self.intervals.is_empty()
+        self.len() == 0
     }
 
     /// The interval of a block.
     #[inline]
-    pub fn interval(&self, block: u32) -> Interval {
-        self.intervals[block as usize]
+    pub fn interval(&self, block: u64) -> Result<Interval, StorageFault> {
+        Ok(self.nodes.node(block)?.interval)
     }
 
     /// Adds the next block under its tree parent. `mergeset` is what is in its past but neither in the parent's past nor
-    /// the parent itself. Blocks whose interval changed, the new one included, are appended to `changed`, some maybe
-    /// twice.
-    pub fn add(&mut self, parent: u32, mergeset: impl IntoIterator<Item = u32>, changed: &mut Vec<u32>) -> u32 {
-        let block = self.intervals.len() as u32;
+    /// the parent itself. Blocks whose record changed, the new one included, are appended to `changed`, some maybe twice.
+    pub fn add(
+        &mut self,
+        parent: u64,
+        mergeset: impl IntoIterator<Item = u64>,
+        changed: &mut Vec<u64>,
+    ) -> Result<u64, StorageFault> {
+        let block = self.nodes.next();
         let (start, end) = (2 * block, 2 * block + 1);
         let parent_end = 2 * parent + 1;
-        let before = self.previous[parent_end as usize];
-        if self.label(parent_end) - self.label(before) < 3 {
-            self.make_room_after(before, changed);
+        let before = self.previous(parent_end)?;
+        if self.label(parent_end)? - self.label(before)? < 3 {
+            self.make_room_after(before, changed)?;
         }
-        let (low, high) = (self.label(before), self.label(parent_end));
+        let (low, high) = (self.label(before)?, self.label(parent_end)?);
         let slack = slack(high - low);
-        self.intervals.push(Interval { start: low + slack, end: high - slack });
-        self.next.extend([end, parent_end]);
-        self.previous.extend([before, start]);
-        self.next[before as usize] = start;
-        self.previous[parent_end as usize] = end;
-        self.future_covering.push(Vec::new());
-        changed.push(block);
+        let interval = Interval { start: low + slack, end: high - slack };
+        self.nodes.push(Node { interval, next: [end, parent_end], previous: [before, start], covering: Vec::new() });
+        *self.nodes.node_mut(before / 2)?.next_of(before) = start;
+        *self.nodes.node_mut(parent)?.previous_of(parent_end) = end;
+        changed.extend([block, parent, before / 2]);
         for merged in mergeset {
-            self.cover(merged, block);
+            self.cover(merged, block)?;
+            // Those in the window follow from the mergesets.
+            if !self.nodes.is_resident(merged) {
+                changed.push(merged);
+            }
         }
-        block
+        Ok(block)
+    }
+
+    /// Takes a block out. What is left keeps its order; the block must not be in the covering set of one that stays, see
+    /// [`Reachability::uncover`].
+    pub(crate) fn remove(&mut self, block: u64, changed: &mut Vec<u64>) -> Result<(), StorageFault> {
+        for end in [2 * block, 2 * block + 1] {
+            let (previous, next) = (self.previous(end)?, self.next(end)?);
+            if previous != NONE {
+                *self.nodes.node_mut(previous / 2)?.next_of(previous) = next;
+                changed.push(previous / 2);
+            }
+            if next != NONE {
+                *self.nodes.node_mut(next / 2)?.previous_of(next) = previous;
+                changed.push(next / 2);
+            }
+        }
+        self.nodes.remove(block);
+        Ok(())
+    }
+
+    /// Takes a block out of the covering set of one that it merged, if that one is there.
+    pub(crate) fn uncover(&mut self, merged: u64, by: u64, changed: &mut Vec<u64>) -> Result<(), StorageFault> {
+        if self.nodes.find(merged)?.is_some() {
+            self.nodes.node_mut(merged)?.covering.retain(|&other| other != by);
+            changed.push(merged);
+        }
+        Ok(())
+    }
+
+    /// From now on, blocks before this one that are not found count as removed.
+    pub(crate) fn set_bottom(&mut self, bottom: u64) {
+        self.bottom = bottom;
     }
 
     /// Whether `a` is `b` or on the chain of tree parents of `b`.
     #[inline]
-    pub fn is_chain_ancestor(&self, a: u32, b: u32) -> bool {
-        self.interval(a).contains(&self.interval(b))
+    pub fn is_chain_ancestor(&self, a: u64, b: u64) -> Result<bool, StorageFault> {
+        Ok(self.nodes.node(a)?.interval.contains(&self.nodes.node(b)?.interval))
     }
 
-    /// Whether `a` is in the past of `b`; a block is not in its own past.
-    pub fn is_ancestor(&self, a: u32, b: u32) -> bool {
+    /// Whether `a` is in the past of `b`; a block is not in its own past. A removed block is in every past.
+    pub fn is_ancestor(&self, a: u64, b: u64) -> Result<bool, StorageFault> {
         if a == b {
-            return false;
+            return Ok(false);
         }
-        if self.is_chain_ancestor(a, b) {
-            return true;
+        let older = match self.nodes.find(a)? {
+            Some(node) => node,
+            None if a < self.bottom => return Ok(true),
+            None => return Err(nodes::missing(a)),
+        };
+        let interval = self.interval(b)?;
+        if older.interval.contains(&interval) {
+            return Ok(true);
         }
-        let covering = &self.future_covering[a as usize];
-        let at = self.place_in(covering, b);
-        at > 0 && self.is_chain_ancestor(covering[at - 1], b)
+        let at = self.place_in(&older.covering, interval.start)?;
+        Ok(at > 0 && self.interval(older.covering[at - 1])?.contains(&interval))
     }
 
-    /// How many of a covering set start at or before the interval of `block`.
+    /// How many of a covering set start at or before this label.
     #[inline]
-    fn place_in(&self, covering: &[u32], block: u32) -> usize {
-        let start = self.interval(block).start;
-        covering.partition_point(|&other| self.interval(other).start <= start)
+    fn place_in(&self, covering: &[u64], start: u64) -> Result<usize, StorageFault> {
+        let (mut low, mut high) = (0, covering.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.interval(covering[middle])?.start <= start {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
     }
 
-    fn cover(&mut self, merged: u32, by: u32) {
-        let at = self.place_in(&self.future_covering[merged as usize], by);
-        debug_assert!(
-            at == 0 || !self.is_chain_ancestor(self.future_covering[merged as usize][at - 1], by),
-            "what a chain ancestor merged is in its past, so it is not merged again"
-        );
-        self.future_covering[merged as usize].insert(at, by);
+    /// Notes that `by` merged a block.
+    pub(crate) fn cover(&mut self, merged: u64, by: u64) -> Result<(), StorageFault> {
+        let start = self.interval(by)?.start;
+        let at = self.place_in(&self.nodes.node(merged)?.covering, start)?;
+        self.nodes.node_mut(merged)?.covering.insert(at, by);
+        Ok(())
     }
 
     #[inline]
-    fn label(&self, end: u32) -> u64 {
-        let interval = &self.intervals[(end / 2) as usize];
-        if end.is_multiple_of(2) { interval.start } else { interval.end }
+    fn label(&self, end: End) -> Result<u64, StorageFault> {
+        Ok(self.nodes.node(end / 2)?.label(end))
     }
 
-    fn set_label(&mut self, end: u32, label: u64) {
-        let interval = &mut self.intervals[(end / 2) as usize];
-        *(if end.is_multiple_of(2) { &mut interval.start } else { &mut interval.end }) = label;
+    #[inline]
+    fn next(&self, end: End) -> Result<End, StorageFault> {
+        Ok(self.nodes.node(end / 2)?.next[(end % 2) as usize])
+    }
+
+    #[inline]
+    fn previous(&self, end: End) -> Result<End, StorageFault> {
+        Ok(self.nodes.node(end / 2)?.previous[(end % 2) as usize])
+    }
+
+    /// Whether the list around a block is whole: labels ascend, and neighbours know each other.
+    pub(crate) fn check_links(&self, block: u64) -> Result<(), StorageFault> {
+        let node: Held<'_, Node> = self.nodes.node(block)?;
+        for end in [2 * block, 2 * block + 1] {
+            let next = node.next[(end % 2) as usize];
+            if next != NONE && (self.previous(next)? != end || self.label(next)? <= node.label(end)) {
+                let reason = format!("the labels of blocks number {block} and {} are out of order", next / 2);
+                return Err(StorageFault::corrupt(lattice_storage::Table::Reachability, reason));
+            }
+        }
+        Ok(())
     }
 
     /// Relabels the surroundings of an end so that there is room after it.
@@ -191,25 +234,25 @@ impl Reachability {
     /// Ranges of 2^i labels around it are tried, each twice the last, until one holds at most 2^(0.45 i) ends: this
     /// threshold falls with size, which gives the amortised bound. From there the range still doubles as long as that
     /// takes in few more ends: empty space next to a grown place is taken over as a whole.
-    fn make_room_after(&mut self, after: u32, changed: &mut Vec<u32>) {
-        let centre = self.label(after);
+    fn make_room_after(&mut self, after: End, changed: &mut Vec<u64>) -> Result<(), StorageFault> {
+        let centre = self.label(after)?;
         let (mut first, mut last, mut count) = (after, after, 1u64);
         let mut found: Option<(u64, Range)> = None;
         for bits in ROOM_BITS_MIN..=64 {
             let mask = u64::MAX >> (64 - bits);
             let (low, high) = (centre & !mask, centre | mask);
             let count_max = found.as_ref().map_or(u64::MAX, |(sparse_count, _)| 2 * sparse_count);
-            while count <= count_max && self.previous[first as usize] != NONE {
-                let previous = self.previous[first as usize];
-                if self.label(previous) < low {
+            while count <= count_max {
+                let previous = self.previous(first)?;
+                if previous == NONE || self.label(previous)? < low {
                     break;
                 }
                 first = previous;
                 count += 1;
             }
-            while count <= count_max && self.next[last as usize] != NONE {
-                let next = self.next[last as usize];
-                if self.label(next) > high {
+            while count <= count_max {
+                let next = self.next(last)?;
+                if next == NONE || self.label(next)? > high {
                     break;
                 }
                 last = next;
@@ -224,12 +267,12 @@ impl Reachability {
             }
         }
         let (_, range) = found.expect("the range of all labels is always taken");
-        self.relabel(&range, after, changed);
+        self.relabel(&range, after, changed)
     }
 
     /// Spreads the ends of a range: half of the free labels evenly, the other half where the range is being filled,
     /// because that is where the next blocks will come.
-    fn relabel(&mut self, range: &Range, hot: u32, changed: &mut Vec<u32>) {
+    fn relabel(&mut self, range: &Range, hot: End, changed: &mut Vec<u64>) -> Result<(), StorageFault> {
         let free = (1u128 << range.bits) - u128::from(range.count);
         let step = 1 + free / 2 / u128::from(range.count + 1);
         let mut used = 0u128;
@@ -237,23 +280,24 @@ impl Reachability {
         loop {
             used += step;
             // used is at most count * step + free / 2 <= 2^bits, so the label stays inside of the range.
-            self.set_label(end, range.low + (used - 1) as u64);
+            let node = self.nodes.node_mut(end / 2)?;
+            *node.label_mut(end) = range.low + (used - 1) as u64;
             changed.push(end / 2);
             if end == range.last {
-                break;
+                return Ok(());
             }
             if end == hot {
                 used += free / 2;
             }
-            end = self.next[end as usize];
+            end = node.next[(end % 2) as usize];
         }
     }
 }
 
 /// Ends `first..=last` of the list, which are those with labels in `low..low + 2^bits`.
 struct Range {
-    first: u32,
-    last: u32,
+    first: End,
+    last: End,
     count: u64,
     low: u64,
     bits: u32,
@@ -267,17 +311,18 @@ fn slack(gap: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// All invariants of the list and the intervals.
-    fn check(tree: &Reachability, parents: &[u32]) {
+    fn check(tree: &Reachability, parents: &[u64]) {
         let mut end = 0;
         let mut open = Vec::new();
         let mut seen = 0;
         let mut last = None;
         loop {
-            assert!(last < Some(tree.label(end)), "labels ascend along the list");
-            last = Some(tree.label(end));
+            assert!(last < Some(tree.label(end).unwrap()), "labels ascend along the list");
+            last = Some(tree.label(end).unwrap());
             if end % 2 == 0 {
                 assert_eq!(open.last().copied(), (end > 0).then(|| parents[end as usize / 2]));
                 open.push(end / 2);
@@ -285,10 +330,10 @@ mod tests {
                 assert_eq!(open.pop(), Some(end / 2));
             }
             seen += 1;
-            match tree.next[end as usize] {
+            match tree.next(end).unwrap() {
                 NONE => break,
                 next => {
-                    assert_eq!(tree.previous[next as usize], end);
+                    assert_eq!(tree.previous(next).unwrap(), end);
                     end = next;
                 }
             }
@@ -297,33 +342,38 @@ mod tests {
         assert_eq!(seen, 2 * tree.len());
     }
 
-    fn grow(len: u32, parent_of: impl Fn(u32) -> u32) -> (Reachability, usize) {
+    fn grow(len: u64, parent_of: impl Fn(u64) -> u64) -> (Reachability, usize) {
         let mut tree = Reachability::new();
         let (mut parents, mut changes) = (vec![0], Vec::new());
         let mut total = 0;
         for block in 1..len {
             parents.push(parent_of(block));
-            tree.add(parents[block as usize], [], &mut changes);
+            tree.add(parents[block as usize], [], &mut changes).unwrap();
+            changes.sort_unstable();
+            changes.dedup();
             total += changes.len();
             changes.clear();
         }
         check(&tree, &parents);
         for block in (1..len).step_by(97) {
-            assert!(tree.is_ancestor(parents[block as usize], block) && tree.is_ancestor(0, block));
-            assert!(!tree.is_ancestor(block, parents[block as usize]) && !tree.is_ancestor(block, block));
+            assert!(tree.is_ancestor(parents[block as usize], block).unwrap() && tree.is_ancestor(0, block).unwrap());
+            assert!(
+                !tree.is_ancestor(block, parents[block as usize]).unwrap() && !tree.is_ancestor(block, block).unwrap()
+            );
         }
         (tree, total / (len as usize - 1))
     }
 
     #[test]
     fn a_long_chain_needs_no_relabelling() {
-        assert_eq!(grow(200_000, |block| block - 1).1, 1);
+        // The new block, and its parent as a neighbour in the list.
+        assert_eq!(grow(200_000, |block| block - 1).1, 2);
     }
 
     /// Shapes that starve intervals: each must cost a bounded number of labels a block.
     #[test]
     fn hostile_trees_cost_few_labels_a_block() {
-        type Shape = fn(u32) -> u32;
+        type Shape = fn(u64) -> u64;
         let shapes: [(&str, Shape); 6] = [
             ("a fan of children under the root", |_| 0),
             ("a chain that always goes on in the second child", |block| (block - 1) / 2 * 2),

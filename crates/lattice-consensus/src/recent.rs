@@ -6,9 +6,9 @@
 
 const WORDS: usize = 16;
 /// Blocks before a block that its row knows.
-pub(crate) const REACH: u32 = WORDS as u32 * 64;
+pub(crate) const REACH: u64 = WORDS as u64 * 64;
 /// Rows kept; more than `REACH`, so that a new row finds those of all parents in reach.
-const ROWS: u32 = 2 * REACH;
+pub(crate) const ROWS: u64 = 2 * REACH;
 
 /// Bit d of a row: the block inserted d + 1 places before is in the past.
 type Row = [u64; WORDS];
@@ -17,39 +17,35 @@ type Row = [u64; WORDS];
 pub(crate) struct RecentPasts {
     /// Ring, once it has grown to its size: the row of block i is at i modulo [`ROWS`].
     rows: Vec<Row>,
-    /// Blocks from this index on have a row.
-    first: u32,
+    /// Blocks from this index on have a row, but maybe one that lacks what lies before the first row.
+    built: u64,
+    /// Blocks from this index on have a whole row.
+    first: u64,
     /// Index of the next block.
-    next: u32,
+    next: u64,
 }
 
 impl RecentPasts {
     /// For a DAG whose first block has index 0.
     pub(crate) fn new() -> Self {
-        Self { rows: Vec::new(), first: 0, next: 0 }
+        Self { rows: Vec::new(), built: 0, first: 0, next: 0 }
     }
 
-    /// Rows for a DAG of `len` blocks, from the parents of its last ones.
-    pub(crate) fn restore<'a>(len: u32, parents: impl Fn(u32) -> &'a [u32]) -> Self {
-        let mut out = Self::new();
-        // Rows of the first `REACH` blocks built lack what lies before the start; they serve only to build later ones.
-        let start = len.saturating_sub(ROWS);
-        out.first = start;
-        out.next = start;
-        if start > 0 {
-            out.rows = vec![[0; WORDS]; ROWS as usize];
-        }
-        for index in start..len {
-            out.push(parents(index));
-        }
-        if start > 0 {
-            out.first = start + REACH;
-        }
-        out
+    /// For a DAG of which the blocks from `start` on will be pushed again.
+    pub(crate) fn resume(start: u64) -> Self {
+        // Rows of the first `REACH` blocks lack what lies before the start; they serve only to build later ones.
+        let first = if start == 0 { 0 } else { start + REACH };
+        let rows = if start == 0 { Vec::new() } else { vec![[0; WORDS]; ROWS as usize] };
+        Self { rows, built: start, first, next: start }
+    }
+
+    /// Index of the next block.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
     }
 
     /// Adds the row of the next block.
-    pub(crate) fn push(&mut self, parents: &[u32]) {
+    pub(crate) fn push(&mut self, parents: &[u64]) {
         let index = self.next;
         let mut row = [0; WORDS];
         for &parent in parents {
@@ -59,7 +55,7 @@ impl RecentPasts {
             }
             let bit = distance - 1;
             row[(bit / 64) as usize] |= 1 << (bit % 64);
-            if parent >= self.first {
+            if parent >= self.built {
                 join_shifted(&mut row, &self.rows[(parent % ROWS) as usize], distance);
             }
         }
@@ -68,18 +64,19 @@ impl RecentPasts {
             None => self.rows.push(row),
         }
         self.next += 1;
-        self.first = self.first.max(self.next.saturating_sub(ROWS));
+        self.built = self.built.max(self.next.saturating_sub(ROWS));
+        self.first = self.first.max(self.built);
     }
 
     /// Forgets all rows, so that the tree must answer.
     #[cfg(test)]
     pub(crate) fn forget(&mut self) {
-        self.first = self.next;
+        (self.built, self.first) = (self.next, self.next + REACH);
     }
 
     /// What is known of the past of one block.
     #[inline]
-    pub(crate) fn past_of(&self, index: u32) -> Past<'_> {
+    pub(crate) fn past_of(&self, index: u64) -> Past<'_> {
         let known = index >= self.first;
         Past { index, row: known.then(|| &self.rows[(index % ROWS) as usize]) }
     }
@@ -88,14 +85,14 @@ impl RecentPasts {
 /// The past of one block, as far as its row reaches.
 #[derive(Clone, Copy)]
 pub(crate) struct Past<'a> {
-    index: u32,
+    index: u64,
     row: Option<&'a Row>,
 }
 
 impl Past<'_> {
     /// Whether a block is in the past, when the row knows.
     #[inline]
-    pub(crate) fn contains(&self, block: u32) -> Option<bool> {
+    pub(crate) fn contains(&self, block: u64) -> Option<bool> {
         if block >= self.index {
             return Some(false); // Blocks are inserted after their past.
         }
@@ -107,7 +104,7 @@ impl Past<'_> {
 
 /// `row |= other << distance`
 #[inline]
-fn join_shifted(row: &mut Row, other: &Row, distance: u32) {
+fn join_shifted(row: &mut Row, other: &Row, distance: u64) {
     let (words, bits) = ((distance / 64) as usize, distance % 64);
     if words >= WORDS {
         return;
@@ -129,8 +126,8 @@ mod tests {
     use super::*;
 
     /// Parents of block i in a DAG long enough to leave the rows: two or three earlier blocks at mixed distances.
-    fn parents(i: u32) -> Vec<u32> {
-        let mix = |salt: u32| i.wrapping_mul(0x9e37_79b1).wrapping_add(salt.wrapping_mul(0x85eb_ca6b)) >> 8;
+    fn parents(i: u64) -> Vec<u64> {
+        let mix = |salt: u64| i.wrapping_mul(0x9e37_79b1).wrapping_add(salt.wrapping_mul(0x85eb_ca6b)) % (1 << 32) >> 8;
         let mut out = Vec::new();
         for (salt, spread) in [(1, 3), (2, 70), (3, 1500)] {
             let distance = 1 + mix(salt) % spread;
@@ -161,7 +158,10 @@ mod tests {
             pasts.push(past);
             recent.push(list);
         }
-        let restored = RecentPasts::restore(len, |i| &lists[i as usize]);
+        let mut restored = RecentPasts::resume(len - ROWS);
+        for list in &lists[(len - ROWS) as usize..] {
+            restored.push(list);
+        }
         let mut known = 0;
         for b in 0..len {
             for a in 0..len {

@@ -12,11 +12,11 @@ pub enum Table {
     Headers,
     /// DAG block bodies by block hash (chain).
     Bodies,
-    /// Parents and facts of each block by hash (consensus).
+    /// Insertion index of each block by hash (consensus).
     Relations,
-    /// GHOSTDAG data of each block by hash (consensus).
+    /// Facts, relations and GHOSTDAG data of each block by insertion index (consensus).
     Ghostdag,
-    /// Reachability tree node of each block by hash (consensus).
+    /// Reachability tree node of each block by insertion index (consensus).
     Reachability,
     /// Status of each block by hash: pending, executed, disqualified (chain).
     Status,

@@ -146,7 +146,7 @@ fn the_order_of_arrival_does_not_matter() {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 node.offer([&open.remove((random >> 33) as usize % open.len())]);
             }
-            assert_eq!(node.chain.dag().len(), all.len() + 1, "seed {seed}: no orphan is left behind");
+            assert_eq!(node.chain.dag().len(), all.len() as u64 + 1, "seed {seed}: no orphan is left behind");
             node.head()
         })
         .collect();

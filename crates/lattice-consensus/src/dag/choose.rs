@@ -8,7 +8,10 @@ use std::{
 use alloy_primitives::B256;
 use lattice_storage::StorageFault;
 
-use crate::{Dag, dag::BlockKey};
+use crate::{
+    Dag,
+    dag::{Block, BlockKey},
+};
 
 /// How the selected chain changes from one block to another.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -23,7 +26,7 @@ pub struct ChainPath {
 #[derive(PartialEq, Eq)]
 struct Candidate {
     key: BlockKey,
-    block: u32,
+    block: u64,
 }
 
 impl Ord for Candidate {
@@ -42,30 +45,35 @@ impl PartialOrd for Candidate {
 struct Frontier<'a> {
     dag: &'a Dag,
     heap: BinaryHeap<Candidate>,
-    seen: BTreeSet<u32>,
+    seen: BTreeSet<u64>,
 }
 
 impl<'a> Frontier<'a> {
-    fn of_tips(dag: &'a Dag) -> Self {
+    fn of_tips(dag: &'a Dag) -> Result<Self, StorageFault> {
         let mut frontier = Self { dag, heap: BinaryHeap::new(), seen: BTreeSet::new() };
-        frontier.push(dag.tips.iter().copied());
-        frontier
+        frontier.push(dag.tips.keys().copied())?;
+        Ok(frontier)
     }
 
-    fn push(&mut self, blocks: impl IntoIterator<Item = u32>) {
-        for block in blocks {
-            if self.seen.insert(block) {
-                self.heap.push(Candidate { key: self.dag.key_at(block), block });
+    /// Pruned blocks are passed over.
+    fn push(&mut self, blocks: impl IntoIterator<Item = u64>) -> Result<(), StorageFault> {
+        for index in blocks {
+            if !self.seen.contains(&index)
+                && let Some(block) = self.dag.blocks.get(index)?
+            {
+                self.seen.insert(index);
+                self.heap.push(Candidate { key: self.dag.key_of(&block), block: index });
             }
         }
+        Ok(())
     }
 
-    fn push_parents(&mut self, block: u32) {
-        let dag = self.dag;
-        self.push(dag.block(block).parents.iter().copied());
+    fn push_parents(&mut self, block: u64) -> Result<(), StorageFault> {
+        let block = self.dag.block(block)?;
+        self.push(block.parents.iter().copied())
     }
 
-    fn pop(&mut self) -> Option<u32> {
+    fn pop(&mut self) -> Option<u64> {
         self.heap.pop().map(|candidate| candidate.block)
     }
 }
@@ -74,12 +82,13 @@ impl Dag {
     /// The usable block with the greatest key: the sink. Below a tip that is not usable its parents are candidates.
     /// Genesis is the answer when nothing else is usable.
     pub fn best(&self, usable: impl Fn(&B256) -> Result<bool, StorageFault>) -> Result<B256, StorageFault> {
-        let mut frontier = Frontier::of_tips(self);
+        let mut frontier = Frontier::of_tips(self)?;
         while let Some(block) = frontier.pop() {
-            if usable(&self.block(block).hash)? {
-                return Ok(self.block(block).hash);
+            let hash = self.block(block)?.hash;
+            if usable(&hash)? {
+                return Ok(hash);
             }
-            frontier.push_parents(block);
+            frontier.push_parents(block)?;
         }
         Ok(self.genesis())
     }
@@ -91,18 +100,19 @@ impl Dag {
         justified: &B256,
         usable: impl Fn(&B256) -> Result<bool, StorageFault>,
     ) -> Result<Option<B256>, StorageFault> {
-        let Some(&justified) = self.indices.get(justified) else { return Ok(None) };
-        let mut frontier = Frontier::of_tips(self);
+        let Some(justified) = self.blocks.find(justified)? else { return Ok(None) };
+        let checkpoint = self.block(justified)?;
+        let mut frontier = Frontier::of_tips(self)?;
         while let Some(block) = frontier.pop() {
             // Keys fall from here on, and descendants have greater keys than the checkpoint.
-            if self.compare(block, justified).is_lt() {
+            let candidate = self.block(block)?;
+            if self.compare(&candidate, &checkpoint).is_lt() {
                 return Ok(None);
             }
-            let hash = self.block(block).hash;
-            if self.reachability.is_chain_ancestor(justified, block) && usable(&hash)? {
-                return Ok(Some(hash));
+            if self.reachability.is_chain_ancestor(justified, block)? && usable(&candidate.hash)? {
+                return Ok(Some(candidate.hash));
             }
-            frontier.push_parents(block);
+            frontier.push_parents(block)?;
         }
         Ok(None)
     }
@@ -123,20 +133,20 @@ impl Dag {
         usable: impl Fn(&B256) -> Result<bool, StorageFault>,
         parents_max: usize,
     ) -> Result<Vec<B256>, StorageFault> {
-        let sink = *self.indices.get(sink).expect("the sink is a block of this DAG");
+        let sink = self.blocks.find(sink)?.expect("the sink is a block of this DAG");
         let mut chosen = vec![sink];
         let mut merged = BTreeSet::new();
-        for candidate in self.fair_order(self.mergeable(sink, &usable)?, parents_max) {
+        for candidate in self.fair_order(self.mergeable(sink, &usable)?, parents_max)? {
             if chosen.len() >= parents_max {
                 break;
             }
-            if let Some(more) = self.newly_merged(candidate, sink, &merged) {
+            if let Some(more) = self.newly_merged(candidate, sink, &merged)? {
                 merged.extend(more);
                 chosen.push(candidate);
             }
         }
-        self.retain_within_merge_depth(sink, &mut chosen);
-        let mut parents = self.hashes(&chosen);
+        self.retain_within_merge_depth(sink, &mut chosen)?;
+        let mut parents = self.hashes(&chosen)?;
         parents.sort_unstable();
         Ok(parents)
     }
@@ -144,66 +154,107 @@ impl Dag {
     /// Blocks that a child of the sink may have as further parents, by falling key, none an ancestor of another.
     fn mergeable(
         &self,
-        sink: u32,
+        sink: u64,
         usable: &impl Fn(&B256) -> Result<bool, StorageFault>,
-    ) -> Result<Vec<u32>, StorageFault> {
+    ) -> Result<Vec<u64>, StorageFault> {
         let sink_past = self.past_of(sink);
+        let sink_block = self.block(sink)?;
         // The child's merge-depth root is this block or a newer one, so what lacks it is out of reach with all its past.
-        let score = (self.block(sink).colouring.blue_score + 1).saturating_sub(self.params.merge_depth);
-        let root = self.chain_block_below(sink, score);
-        let mut found: Vec<u32> = Vec::new();
-        let mut frontier = Frontier::of_tips(self);
-        while let Some(block) = frontier.pop() {
-            if block == sink || sink_past.contains(block) || !self.past_of(block).contains(root) {
+        let score = (sink_block.colouring.blue_score + 1).saturating_sub(self.params.merge_depth);
+        let root = self.chain_block_below(sink, score, sink_block.merge_root)?;
+        let mut found: Vec<u64> = Vec::new();
+        let mut frontier = Frontier::of_tips(self)?;
+        while let Some(index) = frontier.pop() {
+            if index == sink || sink_past.contains(index)? || !self.past_of(index).contains(root)? {
                 continue;
             }
-            if self.compare(block, sink).is_gt() || !usable(&self.block(block).hash)? {
-                frontier.push_parents(block);
-            } else if self.newly_merged(block, sink, &BTreeSet::new()).is_none() {
-                // Alone it merges too much: begin with its past.
-                frontier.push_parents(block);
-            } else if !found.iter().any(|&other| self.past_of(other).contains(block)) {
-                found.push(block);
+            let block = self.block(index)?;
+            // What has a greater key, is not usable, or merges too much alone: begin with its past.
+            if self.compare(&block, &sink_block).is_gt()
+                || !usable(&block.hash)?
+                || self.newly_merged(index, sink, &BTreeSet::new())?.is_none()
+            {
+                frontier.push_parents(index)?;
+            } else if !self.is_in_past_of_any(index, &found)? {
+                found.push(index);
             }
         }
         Ok(found)
     }
 
-    /// With more candidates (by falling key) than places: greatest key and oldest slot in turn.
-    fn fair_order(&self, candidates: Vec<u32>, parents_max: usize) -> Vec<u32> {
-        if candidates.len() < parents_max {
-            return candidates;
+    /// Whether a block is in the past of one of the others.
+    pub(crate) fn is_in_past_of_any(&self, block: u64, others: &[u64]) -> Result<bool, StorageFault> {
+        for &other in others {
+            if self.past_of(other).contains(block)? {
+                return Ok(true);
+            }
         }
-        let mut oldest = candidates.clone();
+        Ok(false)
+    }
+
+    /// With more candidates (by falling key) than places: greatest key and oldest slot in turn.
+    fn fair_order(&self, candidates: Vec<u64>, parents_max: usize) -> Result<Vec<u64>, StorageFault> {
+        if candidates.len() < parents_max {
+            return Ok(candidates);
+        }
+        let mut oldest = Vec::with_capacity(candidates.len());
+        for &block in &candidates {
+            oldest.push((self.block(block)?.slot, block));
+        }
         // The sort is stable: among equal slots the greater key stays first.
-        oldest.sort_by_key(|&block| self.block(block).slot);
+        oldest.sort_by_key(|&(slot, _)| slot);
         let mut taken = BTreeSet::new();
         let pairs = candidates.into_iter().zip(oldest);
-        pairs.flat_map(|(heaviest, oldest)| [heaviest, oldest]).filter(|&block| taken.insert(block)).collect()
+        Ok(pairs.flat_map(|(heaviest, (_, oldest))| [heaviest, oldest]).filter(|&block| taken.insert(block)).collect())
     }
 
     /// What a child of the sink merges through `candidate` beyond `merged`; none when that is over the limit.
-    fn newly_merged(&self, candidate: u32, sink: u32, merged: &BTreeSet<u32>) -> Option<BTreeSet<u32>> {
+    fn newly_merged(
+        &self,
+        candidate: u64,
+        sink: u64,
+        merged: &BTreeSet<u64>,
+    ) -> Result<Option<BTreeSet<u64>>, StorageFault> {
         let sink_past = self.past_of(sink);
         let mut more = BTreeSet::from([candidate]);
         let mut open = vec![candidate];
         while let Some(block) = open.pop() {
             if merged.len() + more.len() > self.params.mergeset_max {
-                return None;
+                return Ok(None);
             }
-            for &parent in &self.block(block).parents {
-                let is_new = parent != sink && !merged.contains(&parent) && !sink_past.contains(parent);
+            for &parent in &self.block(block)?.parents {
+                let is_new = parent != sink && !merged.contains(&parent) && !sink_past.contains(parent)?;
                 if is_new && more.insert(parent) {
                     open.push(parent);
                 }
             }
         }
-        Some(more)
+        Ok(Some(more))
     }
 
-    /// The selected chain from a block down to genesis, the block included. Empty when it is not known.
+    /// The selected chain from a block, itself included, down to genesis, or to the oldest chain block that pruning has
+    /// left. Empty when the block is not known. A fault ends it.
     pub fn selected_chain(&self, from: &B256) -> impl Iterator<Item = Result<B256, StorageFault>> + '_ {
-        self.chain_from(self.indices.get(from).copied()).map(|block| Ok(self.block(block).hash))
+        let mut next = self.blocks.find(from);
+        std::iter::from_fn(move || match std::mem::replace(&mut next, Ok(None)) {
+            Ok(None) => None,
+            Err(fault) => Some(Err(fault)),
+            Ok(Some(index)) => match self.block(index) {
+                Err(fault) => Some(Err(fault)),
+                Ok(block) => {
+                    next = self.parent_on_chain(&block);
+                    Some(Ok(block.hash))
+                }
+            },
+        })
+    }
+
+    /// The selected parent of a block, unless that is pruned.
+    pub(crate) fn parent_on_chain(&self, block: &Block) -> Result<Option<u64>, StorageFault> {
+        match block.colouring.selected_parent() {
+            Some(parent) if self.blocks.get(parent)?.is_some() => Ok(Some(parent)),
+            _ => Ok(None),
+        }
     }
 
     /// What leaves and what comes when the selected chain moves from one block to another.
@@ -211,21 +262,25 @@ impl Dag {
     /// # Panics
     /// When one of them is not known.
     pub fn chain_path(&self, from: &B256, to: &B256) -> Result<ChainPath, StorageFault> {
-        let index = |hash| *self.indices.get(hash).expect("both ends are blocks of this DAG");
-        let (from, to) = (index(from), index(to));
-        let not_on_chain_of = |tip: u32| move |block: &u32| !self.reachability.is_chain_ancestor(*block, tip);
-        let removed: Vec<u32> = self.chain_from(Some(from)).take_while(not_on_chain_of(to)).collect();
-        let mut added: Vec<u32> = self.chain_from(Some(to)).take_while(not_on_chain_of(from)).collect();
+        let from = self.blocks.find(from)?.expect("both ends are blocks of this DAG");
+        let to = self.blocks.find(to)?.expect("both ends are blocks of this DAG");
+        let removed = self.chain_down_to(from, to)?;
+        let mut added = self.chain_down_to(to, from)?;
         added.reverse();
-        Ok(ChainPath { removed: self.hashes(&removed), added: self.hashes(&added) })
+        Ok(ChainPath { removed, added })
     }
 
-    fn chain_from(&self, from: Option<u32>) -> impl Iterator<Item = u32> + '_ {
-        std::iter::successors(from, |&block| self.block(block).colouring.selected_parent())
-    }
-
-    fn key_at(&self, block: u32) -> BlockKey {
-        let block = self.block(block);
-        BlockKey { blue_work: block.colouring.blue_work, tie: self.key_of(block) }
+    /// The selected chain of `from` down to what is on that of `other`, which is left out.
+    fn chain_down_to(&self, from: u64, other: u64) -> Result<Vec<B256>, StorageFault> {
+        let mut chain = Vec::new();
+        let mut next = Some(from);
+        while let Some(index) = next
+            && !self.reachability.is_chain_ancestor(index, other)?
+        {
+            let block = self.block(index)?;
+            chain.push(block.hash);
+            next = self.parent_on_chain(&block)?;
+        }
+        Ok(chain)
     }
 }

@@ -2,7 +2,11 @@
 
 use lattice_storage::StorageFault;
 
-use crate::{BlockFacts, CheckError, Dag, GhostdagData, InvalidHeader, dag::Block, ghostdag::Colouring};
+use crate::{
+    BlockFacts, CheckError, Dag, GhostdagData, InvalidHeader,
+    dag::Block,
+    ghostdag::{Colouring, NoColouring},
+};
 
 /// A block that is checked and coloured, ready for [`Dag::insert`] into the DAG that prepared it. Other blocks may be
 /// inserted in between: a colouring depends on nothing but the past of the block.
@@ -27,7 +31,7 @@ impl Dag {
     /// # Errors
     /// When the store fails.
     pub fn data_of(&self, prepared: &Prepared) -> Result<GhostdagData, StorageFault> {
-        Ok(self.data(&prepared.0.colouring))
+        self.data(&prepared.0.colouring)
     }
 
     /// Checks the rules that a header must keep in the context of its past:
@@ -41,8 +45,12 @@ impl Dag {
         let parents = self.resolve(&facts.parents)?;
         self.check_parents(facts, &parents)?;
         let max = self.params.mergeset_max;
-        let colouring = self.colour(&parents, max).map_err(|_| InvalidHeader::MergesetTooLarge { max })?;
-        self.check_merge_depth(&colouring)?;
+        let colouring = self.colour(&parents, max).map_err(|error| match error {
+            NoColouring::TooLarge => InvalidHeader::MergesetTooLarge { max }.into(),
+            NoColouring::Fault(fault) => CheckError::Fault(fault),
+        })?;
+        self.check_pruning(&colouring)?;
+        let merge_root = self.check_merge_depth(&colouring)?;
         let (claimed, computed) = (facts.blue_score, colouring.blue_score);
         if claimed != computed {
             return Err(InvalidHeader::WrongBlueScore { claimed, computed }.into());
@@ -51,7 +59,7 @@ impl Dag {
         if claimed != computed {
             return Err(InvalidHeader::WrongBlueWork { claimed, computed }.into());
         }
-        Ok(prepare(facts, parents, colouring))
+        Ok(prepare(facts, parents, colouring, merge_root))
     }
 
     /// Colours a block without asking any rule of it: for tools and for DAGs made under other rules. The claims, the
@@ -63,8 +71,8 @@ impl Dag {
     /// When the block has no parents.
     pub fn check_nothing(&self, facts: &BlockFacts) -> Result<Prepared, CheckError> {
         let parents = self.resolve(&facts.parents)?;
-        let colouring = self.colour(&parents, usize::MAX).expect("no mergeset is larger than usize::MAX");
-        Ok(prepare(facts, parents, colouring))
+        let colouring = self.colour_all(&parents)?;
+        Ok(prepare(facts, parents, colouring, 0))
     }
 
     /// What needs no other block.
@@ -84,31 +92,35 @@ impl Dag {
         Ok(())
     }
 
-    fn check_parents(&self, facts: &BlockFacts, parents: &[u32]) -> Result<(), InvalidHeader> {
+    fn check_parents(&self, facts: &BlockFacts, parents: &[u64]) -> Result<(), CheckError> {
         for &parent in parents {
-            let parent = self.block(parent);
+            let parent = self.block(parent)?;
             if facts.slot <= parent.slot {
                 return Err(InvalidHeader::SlotNotAfterParent {
                     slot: facts.slot,
                     parent: parent.hash,
                     parent_slot: parent.slot,
-                });
+                }
+                .into());
             }
         }
         for &descendant in parents {
             let past = self.past_of(descendant);
-            if let Some(&ancestor) = parents.iter().find(|&&ancestor| past.contains(ancestor)) {
-                return Err(InvalidHeader::ParentIsAncestor {
-                    ancestor: self.block(ancestor).hash,
-                    descendant: self.block(descendant).hash,
-                });
+            for &ancestor in parents {
+                if past.contains(ancestor)? {
+                    return Err(InvalidHeader::ParentIsAncestor {
+                        ancestor: self.block(ancestor)?.hash,
+                        descendant: self.block(descendant)?.hash,
+                    }
+                    .into());
+                }
             }
         }
         Ok(())
     }
 }
 
-fn prepare(facts: &BlockFacts, parents: Vec<u32>, colouring: Colouring) -> Prepared {
+fn prepare(facts: &BlockFacts, parents: Vec<u64>, colouring: Colouring, merge_root: u64) -> Prepared {
     Prepared(Block {
         hash: facts.hash,
         vrf_hash: facts.vrf_hash,
@@ -116,5 +128,9 @@ fn prepare(facts: &BlockFacts, parents: Vec<u32>, colouring: Colouring) -> Prepa
         work: facts.work,
         parents: parents.into(),
         colouring,
+        // Given when it is inserted.
+        height: 0,
+        jump: 0,
+        merge_root,
     })
 }

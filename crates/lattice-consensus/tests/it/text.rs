@@ -27,7 +27,14 @@ pub fn facts(hash: B256, mut parents: Vec<B256>, slot: u64) -> BlockFacts {
 }
 
 pub const fn params(k: u16) -> DagParams {
-    DagParams { k, parents_max: 24, mergeset_max: 180, merge_depth: 2_400, tie_rule: TieRule::GreaterHash }
+    DagParams {
+        k,
+        parents_max: 24,
+        mergeset_max: 180,
+        merge_depth: 2_400,
+        pruning_depth: u64::MAX,
+        tie_rule: TieRule::GreaterHash,
+    }
 }
 
 /// Adds the blocks of a text; slots rise in the order written. Returns the last block.
@@ -37,7 +44,7 @@ pub fn extend(dag: &mut Dag, text: &str) -> B256 {
         let (block, parents) = line.split_once("<-").expect("BLOCK <- PARENTS");
         let parents = parents.split_whitespace().map(hash).collect();
         last = hash(block.trim());
-        let prepared = dag.check_nothing(&facts(last, parents, dag.len() as u64)).unwrap();
+        let prepared = dag.check_nothing(&facts(last, parents, dag.len())).unwrap();
         dag.insert(prepared, &mut Batch::new()).unwrap();
     }
     last
