@@ -127,7 +127,8 @@ mod tests {
 
     /// Parents of block i in a DAG long enough to leave the rows: two or three earlier blocks at mixed distances.
     fn parents(i: u64) -> Vec<u64> {
-        let mix = |salt: u64| i.wrapping_mul(0x9e37_79b1).wrapping_add(salt.wrapping_mul(0x85eb_ca6b)) % (1 << 32) >> 8;
+        let mix =
+            |salt: u64| (i.wrapping_mul(0x9e37_79b1).wrapping_add(salt.wrapping_mul(0x85eb_ca6b)) % (1 << 32)) >> 8;
         let mut out = Vec::new();
         for (salt, spread) in [(1, 3), (2, 70), (3, 1500)] {
             let distance = 1 + mix(salt) % spread;
@@ -172,6 +173,6 @@ mod tests {
                 }
             }
         }
-        assert_eq!(known, u64::from(REACH) * u64::from(ROWS + ROWS - REACH), "every row answers within its reach");
+        assert_eq!(known, REACH * (ROWS + ROWS - REACH), "every row answers within its reach");
     }
 }
