@@ -43,7 +43,7 @@ pub const HOUSE: &[Room] = &[
     room("lattice-network", 5, &["lattice-types"]),
     room("lattice-rpc", 5, &["lattice-types", "lattice-chain"]),
     room("lattice-sdk", 5, &["lattice-types"]),
-    room("lattice-sim", 5, &["lattice-types", "lattice-storage", "lattice-consensus", "lattice-chain"]),
+    room("lattice-sim", 5, BELOW_SIM),
     room("lattice-vectors", 5, BELOW_VECTORS),
     room("lattice", 6, ALL_BELOW),
 ];
@@ -57,6 +57,10 @@ const BELOW_CHAIN: &[&str] = &[
     "lattice-state",
     "lattice-execution",
 ];
+
+/// The simulator drives chains and looks into their states.
+const BELOW_SIM: &[&str] =
+    &["lattice-types", "lattice-storage", "lattice-consensus", "lattice-state", "lattice-execution", "lattice-chain"];
 
 /// The test bench runs other projects' vectors through every room that has some.
 const BELOW_VECTORS: &[&str] = &[

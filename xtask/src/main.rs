@@ -14,6 +14,7 @@ mod mutations;
 mod node;
 mod purity;
 mod rocksdb;
+mod sim;
 mod spdx;
 mod steps;
 mod tally;
@@ -49,6 +50,9 @@ usage: cargo xtask COMMAND
                   LATTICE_VECTORS is taken, for onnx the node tests of the Python package onnx 1.17.0, which pip fetches
                   into target/ci. The last line is `N passed, N failed, N skipped`;
                   a failure, or no case at all, exits with 1
+  sim [--seeds N] [OPTIONS]
+                  whole nodes through every scenario of the simulator, in release mode; options are those of lattice-sim
+                  (`cargo xtask sim --help`). A broken invariant exits with 1 and prints what replays it
   mutations       removes the rules of consensus one at a time; a test must fail each time (sources are changed in
                   place and put back: commit first)
   vectors-check   the conformance vectors are there
@@ -73,6 +77,9 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         });
     }
+    if let ["sim", options @ ..] = arguments.as_slice() {
+        return sim::command(&workspace, options);
+    }
     if arguments == ["mutations"] {
         return mutations::command(&workspace);
     }
@@ -85,6 +92,7 @@ fn main() -> ExitCode {
             long(&workspace, &mut report);
             vectors::suites(&workspace, &mut report);
             fuzz::replay(&workspace, &mut report);
+            sim::step(&workspace, &mut report);
             clients::step(&workspace, &mut report);
             rocksdb::step(&workspace, &mut report);
         }
