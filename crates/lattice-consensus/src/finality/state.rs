@@ -65,7 +65,7 @@ impl Finality {
         Ok(None)
     }
 
-    /// Applies the link of a certificate that passed [`crate::finality::Certificate::check`] and whose signature is good.
+    /// Applies the link of a certificate that passed [`crate::finality::check_certificate`] and whose signature is good.
     pub fn apply(&mut self, vote: &Vote) {
         let mut open = vec![(vote.source, vote.target)];
         while let Some((source, target)) = open.pop() {

@@ -1,8 +1,8 @@
 //! Validators and their stake: the registry, how stake comes and goes, what an offence costs, what producers earn.
 //!
 //! The registry is the storage of the system account STAKING, and the account's balance is exactly all stake, bonded
-//! and on its way out. Stake moves through the account's door ([`doors`]), which speaks Solidity's ABI to transactions and
-//! contracts, and through the system operations of a block ([`operations`]): slashing at its start, AI activity and the
+//! and on its way out. Stake moves through the account's door (`doors`), which speaks Solidity's ABI to transactions and
+//! contracts, and through the system operations of a block (`operations`): slashing at its start, AI activity and the
 //! sweep at its end. `docs/spec/staking.md` states the layout, the ABI and the rules.
 
 mod doors;

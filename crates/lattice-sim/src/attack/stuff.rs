@@ -29,7 +29,7 @@ pub struct Stuffing {
 pub struct Harm {
     /// Share of the honest blocks that are blue on the final selected chain.
     pub blue: f64,
-    /// Share of the honest blocks that nobody had merged into the selected chain after [`STARVED_SLOTS`].
+    /// Share of the honest blocks that nobody had merged into the selected chain after `STARVED_SLOTS` slots.
     pub starved: f64,
 }
 
