@@ -9,6 +9,7 @@ mod failure;
 mod import;
 mod node;
 mod registry;
+mod stake;
 mod tensors;
 mod wallet;
 

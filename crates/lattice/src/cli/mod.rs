@@ -15,6 +15,7 @@ mod model;
 mod run;
 mod send;
 mod signing;
+mod stake;
 mod train;
 
 use crate::{
@@ -62,6 +63,10 @@ enum Command {
     Balance(chain::BalanceArgs),
     /// Show an account; deposit compute credits, stake on models
     Account(account::Args),
+    /// Become a validator; add stake, take it out, say where rewards go
+    Stake(stake::Args),
+    /// List the validators
+    Validator(stake::ListArgs),
     /// Show a block
     Block(chain::BlockArgs),
     /// Show a transaction
@@ -122,6 +127,8 @@ fn dispatch(command: Command, output: Output) -> Result<(), Failure> {
         Command::Asm(args) => asm::run(&args, output),
         Command::Balance(args) => chain::balance(args, output),
         Command::Account(args) => account::run(args, output),
+        Command::Stake(args) => stake::run(args, output),
+        Command::Validator(args) => stake::list(args, output),
         Command::Block(args) => chain::block(args, output),
         Command::Tx(args) => chain::tx(args, output),
         Command::Receipt(args) => chain::receipt(args, output),

@@ -13,4 +13,5 @@ mod lines;
 mod local;
 mod models;
 mod onnx;
+mod stake;
 mod tflite;
