@@ -8,7 +8,10 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use lattice_types::{Cid, cid::CID_LEN, limits::CHUNK_BYTES_MAX};
@@ -155,16 +158,25 @@ fn check_artifact_size(length: u64, max: u64) -> Result<(), InvalidArtifact> {
     Ok(())
 }
 
+/// Called with the name of each block that a store did not hold before.
+pub type ArrivalWatcher = Box<dyn Fn(Cid) + Send + Sync>;
+
 /// Chunks and manifests as files of a directory, each named by its CID.
 ///
 /// A file appears under its name only when all of its bytes are on the disk. Two processes may share the directory, as
 /// both would write the same bytes.
-#[derive(Debug)]
 pub struct ArtifactStore {
     dir: PathBuf,
     artifact_bytes_max: u64,
     /// Tells temporary files of this process apart.
     serial: AtomicU64,
+    watcher: OnceLock<ArrivalWatcher>,
+}
+
+impl std::fmt::Debug for ArtifactStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ArtifactStore").field("dir", &self.dir).finish_non_exhaustive()
+    }
 }
 
 impl ArtifactStore {
@@ -177,7 +189,13 @@ impl ArtifactStore {
             fs::remove_dir_all(&incoming).map_err(StorageFault::io("clean", &incoming))?;
         }
         fs::create_dir_all(&incoming).map_err(StorageFault::io("create", &incoming))?;
-        Ok(Self { dir, artifact_bytes_max, serial: AtomicU64::new(0) })
+        Ok(Self { dir, artifact_bytes_max, serial: AtomicU64::new(0), watcher: OnceLock::new() })
+    }
+
+    /// Has every block that arrives from now on told, once it can be read. Only the first watcher counts; what another process
+    /// writes is not told.
+    pub fn watch_arrivals(&self, watcher: ArrivalWatcher) {
+        let _first_counts = self.watcher.set(watcher);
     }
 
     /// Stores an artifact and returns its name. Storing it twice is no error.
@@ -320,7 +338,11 @@ impl ArtifactStore {
         }
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let temporary = self.dir.join(TEMPORARY_DIR).join(format!("{}-{serial}", std::process::id()));
-        write_atomically(&path, &temporary, bytes)
+        write_atomically(&path, &temporary, bytes)?;
+        if let Some(watcher) = self.watcher.get() {
+            watcher(*cid);
+        }
+        Ok(())
     }
 }
 
@@ -360,6 +382,21 @@ mod tests {
         let mut dag_pb = encoded;
         dag_pb[17] = 0x70;
         assert!(matches!(Manifest::decode(&dag_pb, MAX), Err(InvalidArtifact::NotRaw(_))));
+    }
+
+    #[test]
+    fn arrivals_are_told_once_and_can_be_read_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = std::sync::Arc::new(ArtifactStore::open(dir.path(), MAX).unwrap());
+        let (told, arrivals) = std::sync::mpsc::channel();
+        let reader = std::sync::Arc::downgrade(&store);
+        store.watch_arrivals(Box::new(move |cid| {
+            told.send((cid, reader.upgrade().unwrap().has(&cid).unwrap())).unwrap();
+        }));
+        let (artifact, manifest) = store.put(b"weights").unwrap();
+        store.put(b"weights").unwrap();
+        assert!(store.put_chunk(&[]).is_err());
+        assert_eq!(arrivals.try_iter().collect::<Vec<_>>(), [(manifest.chunks()[0], true), (artifact, true)]);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The thread that verifies the artifacts of pending models and attests readiness.
 //!
-//! Loading a model takes long, so it happens here and not on the chain's thread. Attestations are of an epoch: what
-//! still waits in the next one is attested again.
+//! Loading a model takes long, so it happens here and not on the chain's thread. A model is looked at when it is
+//! registered, when the block that its artifact lacked arrives, and once in each further epoch while it waits:
+//! attestations are of an epoch. So models whose artifacts never come cost one look an epoch.
 
 use super::{
     chain_thread::Message,
@@ -10,9 +11,10 @@ use super::{
     signer::Signer,
 };
 use alloy_primitives::B256;
-use lattice_chain::{ArtifactError, Backend, ModelError, ModelStatus, ModelStore};
+use lattice_chain::{ArtifactError, Backend, ModelError, ModelStatus, ModelStore, View};
+use lattice_types::Cid;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
@@ -20,23 +22,34 @@ use std::{
     time::Duration,
 };
 
-/// How often artifacts that were missing are looked for again.
-const RETRY: Duration = Duration::from_millis(200);
 /// Registrations read at a time.
 const PAGE: u64 = 64;
 
+/// What there is to look at.
+#[derive(Debug)]
+pub enum Wake {
+    /// A new head: it may register models.
+    Head,
+    /// A block of an artifact.
+    Arrived(Cid),
+}
+
 /// Attests until the channel is closed.
-pub fn run(shared: &Shared, models: &ModelStore, signers: &[Arc<Signer>], woken: &Receiver<()>) {
-    let mut attester = Attester { shared, models, signers, seen: 0, pending: BTreeMap::new() };
+pub fn run(shared: &Shared, models: &ModelStore, signers: &[Arc<Signer>], woken: &Receiver<Wake>) {
+    let mut attester =
+        Attester { shared, models, signers, seen: 0, epoch: 0, pending: BTreeSet::new(), missing: BTreeMap::new() };
+    let mut arrived = Vec::new();
     loop {
-        attester.look();
-        // Without pending models there is nothing to look for until the next head.
-        let wait = if attester.pending.is_empty() { Duration::MAX } else { RETRY };
-        match woken.recv_timeout(wait) {
-            Ok(()) => while woken.try_recv().is_ok() {},
-            Err(RecvTimeoutError::Timeout) => {}
+        let wait = attester.look(arrived.drain(..));
+        let first = match woken.recv_timeout(wait) {
+            Ok(wake) => Some(wake),
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
-        }
+        };
+        arrived.extend(first.into_iter().chain(woken.try_iter()).filter_map(|wake| match wake {
+            Wake::Head => None,
+            Wake::Arrived(cid) => Some(cid),
+        }));
     }
 }
 
@@ -47,13 +60,19 @@ struct Attester<'a> {
     signers: &'a [Arc<Signer>],
     /// Registrations that were looked at.
     seen: u64,
-    /// Models that wait, with the epoch in which this validator has attested.
-    pending: BTreeMap<B256, Option<u64>>,
+    /// The epoch of the last look.
+    epoch: u64,
+    /// Models that wait for their activation, attested or not.
+    pending: BTreeSet<B256>,
+    /// Those of them that lack a block of their artifact, by this block.
+    missing: BTreeMap<Cid, Vec<B256>>,
 }
 
 impl Attester<'_> {
-    fn look(&mut self) {
+    /// Looks at what is due; how long to wait when nothing happens.
+    fn look(&mut self, arrived: impl Iterator<Item = Cid>) -> Duration {
         let view = self.shared.view();
+        let mut due: BTreeSet<B256> = arrived.filter_map(|cid| self.missing.remove(&cid)).flatten().collect();
         loop {
             let (total, page) = view.registrations(self.seen, PAGE);
             // A reorganisation may have taken registrations back.
@@ -62,34 +81,46 @@ impl Attester<'_> {
                 break;
             }
             self.seen = total.min(self.seen + PAGE);
-            let pending = |id: &B256| view.model(id).is_some_and(|record| record.status == ModelStatus::Pending);
-            self.pending.extend(page.into_iter().filter(pending).map(|id| (id, None)));
+            due.extend(page);
         }
         let spec = view.spec();
-        let epoch = slot_at(spec, now_ms()) / spec.epoch_slots;
-        let (shared, models, signers) = (self.shared, self.models, self.signers);
-        self.pending.retain(|model_id, attested| {
-            let record = view.model(model_id).filter(|record| record.status == ModelStatus::Pending);
-            let Some(record) = record else { return false };
-            // The word of an earlier epoch is of no use any more.
-            if *attested == Some(epoch) {
-                return true;
-            }
-            match models.verify(model_id, &record) {
-                Ok(()) => {
-                    for signer in signers {
-                        shared.send(Message::Attestation(signer.attest(*model_id, epoch, spec.chain_id)));
-                    }
-                    *attested = Some(epoch);
-                    true
+        let now = now_ms();
+        let epoch = slot_at(spec, now) / spec.epoch_slots;
+        if epoch != self.epoch {
+            self.epoch = epoch;
+            self.missing.clear();
+            due.append(&mut self.pending);
+        }
+        for model_id in due {
+            self.attest(&view, model_id);
+        }
+        if self.pending.is_empty() {
+            return Duration::MAX;
+        }
+        let next_ms = spec.genesis_time_s * 1000 + (epoch + 1) * spec.epoch_slots * spec.slot_ms;
+        Duration::from_millis(next_ms.saturating_sub(now).max(1))
+    }
+
+    /// Attests a pending model that is here and whole.
+    fn attest(&mut self, view: &View, model_id: B256) {
+        self.pending.remove(&model_id);
+        let record = view.model(&model_id).filter(|record| record.status == ModelStatus::Pending);
+        let Some(record) = record else { return };
+        match self.models.verify(&model_id, &record) {
+            Ok(()) => {
+                for signer in self.signers {
+                    let attestation = signer.attest(model_id, self.epoch, view.spec().chain_id);
+                    self.shared.send(Message::Attestation(attestation));
                 }
-                // Its chunks may still arrive.
-                Err(ModelError::Artifact(ArtifactError::Missing { .. })) => true,
-                Err(error) => {
-                    tracing::warn!("model {model_id} stays pending: {error}");
-                    false
-                }
             }
-        });
+            Err(ModelError::Artifact(ArtifactError::Missing { missing, .. })) => {
+                self.missing.entry(missing[0]).or_default().push(model_id);
+            }
+            Err(error) => {
+                tracing::warn!("model {model_id} stays pending: {error}");
+                return;
+            }
+        }
+        self.pending.insert(model_id);
     }
 }

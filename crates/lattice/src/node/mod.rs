@@ -15,6 +15,7 @@ mod syncer;
 mod validator;
 
 use self::{
+    attester::Wake,
     chain_thread::Message,
     producers::Producer,
     shared::Shared,
@@ -155,6 +156,13 @@ impl Node {
 
         let (wake, woken) = mpsc::channel();
         shared.wake_attester_with(wake);
+        // Weak: what is shared holds the artifacts.
+        let watcher = Arc::downgrade(&shared);
+        models.artifacts().watch_arrivals(Box::new(move |cid| {
+            if let Some(shared) = watcher.upgrade() {
+                shared.wake_attester(Wake::Arrived(cid));
+            }
+        }));
         let attester = spawn("attester", {
             let shared = shared.clone();
             move || attester::run(&shared, &models, &signers, &woken)

@@ -1,6 +1,6 @@
 //! What the node's threads and doors share: the newest view, the chain's queue, the watchers of heads.
 
-use super::chain_thread::Message;
+use super::{attester::Wake, chain_thread::Message};
 use lattice_chain::{
     AdmissionError, ArtifactStore, Backend, Chain, ChainError, HeadWatcher, PoolIndex, SubmitReply, View,
 };
@@ -15,7 +15,7 @@ pub struct Shared {
     pool: Arc<PoolIndex>,
     artifacts: Arc<ArtifactStore>,
     watchers: Mutex<Vec<HeadWatcher>>,
-    attester: Mutex<Option<mpsc::Sender<()>>>,
+    attester: Mutex<Option<mpsc::Sender<Wake>>>,
     fault: watch::Sender<Option<String>>,
 }
 
@@ -43,7 +43,7 @@ impl Shared {
         for watcher in lock(&self.watchers).iter() {
             added.iter().for_each(watcher);
         }
-        self.wake_attester();
+        self.wake_attester(Wake::Head);
     }
 
     /// Queues a message to the chain's thread. Once that has ended, messages are dropped: the node is stopping.
@@ -52,13 +52,14 @@ impl Shared {
     }
 
     /// Gives the channel that wakes the attester.
-    pub fn wake_attester_with(&self, wake: mpsc::Sender<()>) {
+    pub fn wake_attester_with(&self, wake: mpsc::Sender<Wake>) {
         *lock(&self.attester) = Some(wake);
     }
 
-    fn wake_attester(&self) {
-        if let Some(wake) = lock(&self.attester).as_ref() {
-            let _stopping = wake.send(());
+    /// Tells the attester what there is to look at.
+    pub fn wake_attester(&self, wake: Wake) {
+        if let Some(attester) = lock(&self.attester).as_ref() {
+            let _stopping = attester.send(wake);
         }
     }
 

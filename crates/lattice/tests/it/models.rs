@@ -67,6 +67,25 @@ fn what_cannot_run_is_told_before_anything_is_sent() {
     failed.fails(1, &["gas"]);
 }
 
+/// Registered by its owner before anybody has its weights: it becomes active as soon as they arrive, long before the
+/// next epoch.
+#[test]
+fn a_late_artifact_activates_its_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&dir.path().join("node"));
+    let inspected = run(&["model", "inspect", digits_model().to_str().unwrap(), "--json"]).ok();
+    let elsewhere = Node::start(&dir.path().join("elsewhere"));
+    let registered = elsewhere.run(&["tx", push(&elsewhere)["tx_hash"].as_str().unwrap()]).ok();
+    let input = registered["input"].as_str().unwrap();
+    // The registry's door takes the payload of a ModelDeploy as it is.
+    node.run(&["send", registered["to"].as_str().unwrap(), "--data", input]).ok();
+    let id = inspected["model_id"].as_str().unwrap();
+    assert_eq!(node.run(&["model", "show", id]).ok()["status"], "pending");
+    let pushed = push(&node);
+    assert_eq!((&pushed["model_id"], &pushed["tx_hash"]), (&inspected["model_id"], &Value::Null));
+    assert_eq!(pushed["status"], "active");
+}
+
 #[test]
 fn models_survive_a_kill() {
     let dir = tempfile::tempdir().unwrap();
