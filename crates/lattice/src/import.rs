@@ -13,6 +13,9 @@ const GRAPH_MAGIC: &[u8] = b"LATG";
 /// An input with more elements is data, not a parameter of the graph.
 const CONSTANT_ELEMENTS_MAX: usize = 16;
 
+/// The digits classifier, trained by `models/` on scikit-learn's bundled digits.
+const DIGITS: &[u8] = include_bytes!("../../../models/digits.onnx");
+
 /// Shapes of inputs by their names.
 pub type Shapes = BTreeMap<String, Vec<usize>>;
 
@@ -47,6 +50,11 @@ pub fn bytes_to_graph(
     }
     let options = ImportOptions { shapes, constants, ..ImportOptions::default() };
     import_model(bytes, &options).map_err(|error| refused(path, &error))
+}
+
+/// The bundled digits classifier.
+pub fn digits() -> Result<Graph, Failure> {
+    bytes_to_graph(Path::new("models/digits.onnx"), DIGITS, Shapes::new(), BTreeMap::new())
 }
 
 /// A graph whose dynamic shapes are those of the inputs at hand, and the inputs that are left to bind.

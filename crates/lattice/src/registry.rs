@@ -253,6 +253,11 @@ impl Callable {
         Ok(Self { id, inputs: slots("inputs")?, outputs: slots("outputs")?, ai_gas })
     }
 
+    /// The bound on AI gas that a run needs.
+    pub const fn ai_gas(&self) -> u64 {
+        self.ai_gas
+    }
+
     /// Runs the model by an Inference transaction and reads the output from its receipt's log.
     pub fn infer(&self, wallet: &Wallet<'_>, tensors: &[Tensor], gas: Option<u64>) -> Result<RunReport, Failure> {
         let payload = self.payload(tensors, InferencePayload::REPLAY, None);

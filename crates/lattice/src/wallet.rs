@@ -150,7 +150,11 @@ impl<'a> Wallet<'a> {
 
     /// A wallet of one development account.
     pub fn of_dev_account(client: &'a Client, index: usize) -> Result<Self, Failure> {
-        let signer = TxSigner::new(DEV_ACCOUNTS[index].1).expect("the development keys are valid");
+        Self::of_signer(client, TxSigner::new(DEV_ACCOUNTS[index].1).expect("the development keys are valid"))
+    }
+
+    /// A wallet of any key.
+    pub fn of_signer(client: &'a Client, signer: TxSigner) -> Result<Self, Failure> {
         Ok(Self { client, signer, chain_id: chain_id(client)? })
     }
 
@@ -214,17 +218,9 @@ impl<'a> Wallet<'a> {
         // What is wrong with its form is told before anything is asked or sent.
         K::check(payload).map_err(Failure::usage)?;
         let (nonce, fees) = (self.nonce()?, self.fees()?);
-        let AiTerms { ai_gas, value, gas } = *terms;
+        let AiTerms { ai_gas, value, .. } = *terms;
         let payload = TxAi::<K>::encode_payload(payload);
-        let gas_limit = match gas {
-            Some(gas) => gas,
-            None => {
-                let call = Call { to: Some(K::ACCOUNT), value, data: payload.clone(), gas };
-                let mut request = call_request(Some(self.address()), &call);
-                request["type"] = json!(format!("{:#x}", K::TX_TYPE));
-                with_headroom(self.estimate(request)?, ai_gas)
-            }
-        };
+        let gas_limit = self.gas_limit_ai::<K>(&payload, terms)?;
         let tx = TxAi::<K> {
             chain_id: self.chain_id,
             nonce,
@@ -237,6 +233,17 @@ impl<'a> Wallet<'a> {
             ..TxAi::default()
         };
         self.submit(self.signer.sign(tx).into())
+    }
+
+    /// The gas limit of an AI transaction with this encoded payload: what the terms say, else an estimate with headroom.
+    pub fn gas_limit_ai<K: AiKind>(&self, payload: &Bytes, terms: &AiTerms) -> Result<u64, Failure> {
+        if let Some(gas) = terms.gas {
+            return Ok(gas);
+        }
+        let call = Call { to: Some(K::ACCOUNT), value: terms.value, data: payload.clone(), gas: None };
+        let mut request = call_request(Some(self.address()), &call);
+        request["type"] = json!(format!("{:#x}", K::TX_TYPE));
+        Ok(with_headroom(self.estimate(request)?, terms.ai_gas))
     }
 
     /// Waits for a receipt; a transaction that failed is a failure that gives the chain's reason.

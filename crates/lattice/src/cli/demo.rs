@@ -20,10 +20,8 @@ use lattice_inference::{Graph, Model, Tensor};
 use lattice_storage::Engine;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::{net::Ipv4Addr, path::Path, time::Instant};
+use std::{net::Ipv4Addr, time::Instant};
 
-/// The digits classifier, trained by `models/` on scikit-learn's bundled digits.
-const DIGITS_MODEL: &[u8] = include_bytes!("../../../../models/digits.onnx");
 /// The contracts, as `contracts/` compiles them.
 const COUNTER: &str = include_str!("../../../../contracts/artifacts/Counter.json");
 const CLASSIFIER: &str = include_str!("../../../../contracts/artifacts/Classifier.json");
@@ -85,12 +83,7 @@ impl Story<'_> {
         self.node()?;
         self.transfers()?;
         self.counter()?;
-        let graph = import::bytes_to_graph(
-            Path::new("models/digits.onnx"),
-            DIGITS_MODEL,
-            Default::default(),
-            Default::default(),
-        )?;
+        let graph = import::digits()?;
         let sample = Sample::bundled()?;
         let input = sample.tensor(&graph)?;
         let model_id = self.push(&graph)?;

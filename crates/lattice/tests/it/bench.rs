@@ -8,10 +8,10 @@ use std::{
 };
 
 #[test]
-fn transfers_and_tokens_are_mined_and_counted() {
+fn every_kind_is_mined_and_counted() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(dir.path());
-    for kind in ["transfer", "erc20"] {
+    for kind in ["transfer", "erc20", "model-update", "inference"] {
         let args = ["bench", "tps", "--json", "--url", &node.url, "--kind", kind, "--n", "103", "--senders", "10"];
         let report = run(&args).ok();
         assert_eq!(
@@ -20,6 +20,9 @@ fn transfers_and_tokens_are_mined_and_counted() {
             "{report}"
         );
         assert!(report["mined_tps"].as_f64().unwrap() > 0.0 && report["blocks"].as_u64().unwrap() > 0, "{report}");
+        // An update fills slots: at half of that price it would be free work.
+        let gas = report["gas_per_tx"].as_f64().unwrap();
+        assert!(gas >= if kind == "model-update" { 100_000.0 } else { 21_000.0 }, "{report}");
         assert!(report["client"].as_str().unwrap().starts_with("Lattice/"), "{report}");
         if cfg!(target_os = "linux") {
             assert!(report["cpu_us_per_tx"].as_f64().unwrap() > 0.0, "{report}");
@@ -115,4 +118,8 @@ fn refusals_and_absent_nodes_are_told() {
     run(&["bench", "tps", "--url", &format!("http://{free}"), "--n", "4"]).fails(1, &["no node answers"]);
     run(&["bench", "tps", "--n", "0"]).fails(2, &["--n"]);
     run(&["bench", "tps", "--kind", "dance"]).fails(2, &["transfer", "erc20"]);
+    for kind in ["model-update", "inference"] {
+        run(&["bench", "tps", "--url", &url, "--kind", kind])
+            .fails(1, &["foreign/v1", "no Lattice node", "--kind transfer"]);
+    }
 }

@@ -12,12 +12,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::{
     fmt::Write,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 /// Time between two questions for the senders' nonces.
 const POLL: Duration = Duration::from_millis(10);
+/// Time between two questions for what waits, while the bound on that is reached.
+const ROOM_POLL: Duration = Duration::from_millis(1);
 /// Connections that read receipts.
 const READERS_MAX: usize = 4;
 
@@ -32,6 +37,8 @@ pub struct Measured {
     pub mined_tps: f64,
     /// Blocks that were made meanwhile.
     pub blocks: u64,
+    /// Gas that a transaction used, mean of those that succeeded.
+    pub gas_per_tx: f64,
     /// Reading every receipt by `eth_getTransactionReceipt`, seconds.
     pub receipts_s: f64,
     /// Transactions refused, not mined in time, or reverted.
@@ -55,14 +62,60 @@ struct Answer {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct ReceiptStatus {
     status: String,
+    gas_used: Value,
+}
+
+/// What the receipts say: how many succeeded, the gas of those, and what is wrong with the first other.
+#[derive(Default)]
+struct Receipts {
+    succeeded: usize,
+    gas: u64,
+    first_failed: Option<String>,
+}
+
+/// Keeps what waits at the node within a bound.
+struct Room<'a> {
+    client: &'a Client,
+    max: usize,
+    deadline: Instant,
+    /// On their way to the node.
+    promised: AtomicUsize,
+    /// One connection asks at a time.
+    turn: Mutex<()>,
+}
+
+impl Room<'_> {
+    /// Waits until `count` more may be sent.
+    fn take(&self, count: usize) -> Result<(), Failure> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let promised = self.promised.load(Ordering::SeqCst);
+            let status = self.client.call("txpool_status", json!([]))?;
+            let waiting: u64 = ["pending", "queued"].iter().filter_map(|field| quantity(&status[field])).sum();
+            let busy = waiting as usize + promised;
+            if busy == 0 || busy + count <= self.max {
+                self.promised.fetch_add(count, Ordering::SeqCst);
+                return Ok(());
+            }
+            if Instant::now() >= self.deadline {
+                return Err(Failure::new(format!("{waiting} transactions wait at the node and are not mined"))
+                    .next("look at the node's log, or give it more time with --timeout"));
+            }
+            std::thread::sleep(ROOM_POLL);
+        }
+    }
 }
 
 impl<'a> Load<'a> {
     /// A run of `work` in batches of `batch` calls over `connections` connections.
     pub fn new(target: &'a Target, work: &'a Work, batch: u32, connections: u32, timeout: Duration) -> Self {
-        Self { target, work, batch: batch as usize, connections: connections as usize, timeout }
+        let connections = connections as usize;
+        // With a bound, every connection gets its part of it.
+        let batch = work.in_flight.map_or(usize::MAX, |max| (max / connections).max(1)).min(batch as usize);
+        Self { target, work, batch, connections, timeout }
     }
 
     /// Sends everything, waits until it is mined and reads all receipts. Gives what was measured, and the node's CPU
@@ -76,14 +129,14 @@ impl<'a> Load<'a> {
         let first_block = block_number(client)?;
         let cpu_before = self.target.cpu_time();
         let start = Instant::now();
-        let refused = self.submit(&bodies)?;
+        let refused = self.submit(&bodies, start + self.timeout)?;
         let submitted = start.elapsed();
         let missing = if refused.0 == 0 { self.wait(client, start)? } else { 0 };
         let mined = start.elapsed();
         let cpu = self.target.cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
         let blocks = block_number(client)?.saturating_sub(first_block);
         let start = Instant::now();
-        let (succeeded, first_failed) = self.read_receipts()?;
+        let Receipts { succeeded, gas, first_failed } = self.read_receipts()?;
         let total: usize = self.work.senders.iter().map(|sent| sent.raw.len()).sum();
         let late = || format!("{missing} transactions were not mined after {} s", self.timeout.as_secs());
         let first_error = refused.1.or_else(|| (missing > 0).then(late)).or(first_failed);
@@ -92,6 +145,7 @@ impl<'a> Load<'a> {
             mined_s: seconds(mined),
             mined_tps: (succeeded as f64 / mined.as_secs_f64() * 10.0).round() / 10.0,
             blocks,
+            gas_per_tx: (gas as f64 / succeeded.max(1) as f64).round(),
             receipts_s: seconds(start.elapsed()),
             errors: (total - succeeded) as u64,
             first_error,
@@ -113,12 +167,23 @@ impl<'a> Load<'a> {
     }
 
     /// Sends everything; gives how many transactions were refused, and the first reason.
-    fn submit(&self, bodies: &[Vec<String>]) -> Result<(usize, Option<String>), Failure> {
+    fn submit(&self, bodies: &[Vec<String>], deadline: Instant) -> Result<(usize, Option<String>), Failure> {
+        let room = self.work.in_flight.map(|max| Room {
+            client: self.target.client(),
+            max,
+            deadline,
+            promised: AtomicUsize::new(0),
+            turn: Mutex::new(()),
+        });
         let lane = |bodies: &[String]| -> Result<(usize, Option<String>), Failure> {
             let client = Client::new(self.target.client().url())?;
             let (mut refused, mut first) = (0, None);
             for body in bodies {
+                room.as_ref().map_or(Ok(()), |room| room.take(self.batch))?;
                 let answers: Vec<Answer> = client.exchange("eth_sendRawTransaction", body)?;
+                if let Some(room) = &room {
+                    room.promised.fetch_sub(self.batch, Ordering::SeqCst);
+                }
                 for error in answers.into_iter().filter_map(|answer| answer.error) {
                     refused += 1;
                     first.get_or_insert_with(|| error["message"].as_str().map_or(error.to_string(), str::to_owned));
@@ -148,7 +213,8 @@ impl<'a> Load<'a> {
                 let params: Vec<Value> = part.iter().map(|sent| json!([sent.address, "latest"])).collect();
                 let nonces = client.batch("eth_getTransactionCount", &params)?;
                 for (sent, nonce) in part.iter().zip(&nonces) {
-                    let behind = sent.raw.len().saturating_sub(quantity(nonce).unwrap_or(0) as usize);
+                    let behind = sent.nonce_after.saturating_sub(quantity(nonce).unwrap_or(0));
+                    let behind = sent.raw.len().min(behind as usize);
                     missing += behind;
                     left.extend((behind > 0).then_some(*sent));
                 }
@@ -160,36 +226,43 @@ impl<'a> Load<'a> {
         }
     }
 
-    /// Reads the receipt of every transaction; gives how many say success, and what is wrong with the first other.
-    fn read_receipts(&self) -> Result<(usize, Option<String>), Failure> {
+    /// Reads the receipt of every transaction.
+    fn read_receipts(&self) -> Result<Receipts, Failure> {
         let hashes: Vec<_> = self.work.senders.iter().flat_map(|sent| &sent.hashes).collect();
         let parts: Vec<_> = hashes.chunks(self.batch).collect();
         let next = AtomicUsize::new(0);
-        let reader = || -> Result<(usize, Option<String>), Failure> {
+        let reader = || -> Result<Receipts, Failure> {
             let client = Client::new(self.target.client().url())?;
-            let (mut succeeded, mut first) = (0, None);
+            let mut found = Receipts::default();
             while let Some(part) = parts.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let params: Vec<Value> = part.iter().map(|hash| json!([hash])).collect();
                 let receipts: Vec<Option<ReceiptStatus>> = client.batch_of("eth_getTransactionReceipt", &params)?;
                 for (hash, receipt) in part.iter().zip(receipts) {
-                    match receipt {
-                        Some(receipt) if receipt.status == "0x1" => succeeded += 1,
-                        Some(_) => drop(first.get_or_insert_with(|| format!("transaction {hash} reverted"))),
-                        None => drop(first.get_or_insert_with(|| format!("transaction {hash} has no receipt"))),
-                    }
+                    let wrong = match receipt {
+                        Some(receipt) if receipt.status == "0x1" => {
+                            found.succeeded += 1;
+                            found.gas += quantity(&receipt.gas_used).unwrap_or(0);
+                            continue;
+                        }
+                        Some(_) => "reverted",
+                        None => "has no receipt",
+                    };
+                    found.first_failed.get_or_insert_with(|| format!("transaction {hash} {wrong}"));
                 }
             }
-            Ok((succeeded, first))
+            Ok(found)
         };
         let readers = self.connections.min(READERS_MAX);
         let found = std::thread::scope(|scope| {
             let handles: Vec<_> = (0..readers).map(|_| scope.spawn(reader)).collect();
             handles.into_iter().map(|handle| handle.join().expect("reading does not panic")).collect::<Vec<_>>()
         });
-        let mut all = (0, None);
+        let mut all = Receipts::default();
         for part in found {
-            let (succeeded, first) = part?;
-            all = (all.0 + succeeded, all.1.or(first));
+            let part = part?;
+            all.succeeded += part.succeeded;
+            all.gas += part.gas;
+            all.first_failed = all.first_failed.or(part.first_failed);
         }
         Ok(all)
     }

@@ -8,9 +8,11 @@
 //! - CPU time is that of the listening process, user and system, over the same interval as the clock.
 //!
 //! It drives any Ethereum node that mines by itself: Lattice, anvil (start it with `--max-transactions 1000000`) or
-//! hardhat.
+//! hardhat. Kinds that need models go to Lattice nodes only, and keep what waits within a block's gas target
+//! ([`models::gas_in_flight`]).
 
 mod drive;
+mod models;
 mod process;
 mod target;
 mod work;
@@ -75,7 +77,7 @@ struct Report {
 /// `lattice bench tps`.
 pub fn run(args: &Args, output: Output) -> Result<(), Failure> {
     let target = Target::open(args.url.as_deref())?;
-    let (work, signing) = work::prepare(target.client(), args.kind, args.n, args.senders, args.batch)?;
+    let (work, signing) = work::prepare(&target, args.kind, args.n, args.senders, args.batch)?;
     let mut load = Load::new(&target, &work, args.batch, args.connections, Duration::from_secs(args.timeout));
     let (measured, cpu) = load.run()?;
     let report = Report {

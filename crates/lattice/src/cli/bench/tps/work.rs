@@ -1,5 +1,9 @@
 //! What is sent: senders with money, and their signed transactions.
 
+use super::{
+    models::{self, Inferences, Updates},
+    target::Target,
+};
 use crate::{
     client::{Client, quantity, quantity_u128},
     failure::Failure,
@@ -45,6 +49,10 @@ pub enum Kind {
     Transfer,
     /// Move one unit of an ERC-20 token
     Erc20,
+    /// Append a version to the sender's model; Lattice only
+    ModelUpdate,
+    /// Run the bundled digits model on an image of its own; Lattice only
+    Inference,
 }
 
 impl fmt::Display for Kind {
@@ -52,6 +60,8 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Transfer => "transfer",
             Self::Erc20 => "erc20",
+            Self::ModelUpdate => "model-update",
+            Self::Inference => "inference",
         })
     }
 }
@@ -62,12 +72,16 @@ pub struct Work {
     pub chain_id: u64,
     /// By sender: its transactions.
     pub senders: Vec<Sent>,
+    /// How many may wait at the node at the same time; all of them when there is no bound.
+    pub in_flight: Option<usize>,
 }
 
-/// The transactions of one sender, nonces from zero on.
+/// The transactions of one sender, with consecutive nonces.
 pub struct Sent {
     /// The account.
     pub address: Address,
+    /// Its nonce when everything is mined.
+    pub nonce_after: u64,
     /// Bytes of each transaction in hex, with 0x.
     pub raw: Vec<String>,
     /// Hash of each transaction.
@@ -78,13 +92,17 @@ pub struct Sent {
 enum Job {
     Transfer,
     Erc20 { token: Address },
+    Update(Box<Updates>),
+    Infer(Inferences),
 }
 
 /// Fees that last for the whole run, wei a gas.
 #[derive(Clone, Copy)]
-struct Fees {
-    cap: u128,
-    tip: u128,
+pub struct Fees {
+    /// The cap.
+    pub cap: u128,
+    /// The tip.
+    pub tip: u128,
 }
 
 /// Funds `senders` accounts from development key 0, sets up what the kind needs, and signs `n` transactions.
@@ -92,31 +110,42 @@ struct Fees {
 ///
 /// # Errors
 /// When the node refuses the setup, does not know the kind, or the development account has too little.
-pub fn prepare(client: &Client, kind: Kind, n: u32, senders: u32, batch: u32) -> Result<(Work, Duration), Failure> {
+pub fn prepare(target: &Target, kind: Kind, n: u32, senders: u32, batch: u32) -> Result<(Work, Duration), Failure> {
+    let client = target.client();
+    if matches!(kind, Kind::ModelUpdate | Kind::Inference) {
+        models::require_lattice(target)?;
+    }
     let mut funder = Funder::open(client, batch as usize)?;
     let signers = new_signers(senders.min(n));
     let job = match kind {
         Kind::Transfer => Job::Transfer,
         Kind::Erc20 => Job::Erc20 { token: funder.deploy_token()? },
+        Kind::ModelUpdate => {
+            funder.fund(&signers, models::DEPLOY_GAS, 1)?;
+            Job::Update(Box::new(Updates::register(client, &signers)?))
+        }
+        Kind::Inference => {
+            funder.fund(&signers[..1], models::DEPLOY_GAS, 1)?;
+            Job::Infer(Inferences::register(client, &signers[0])?)
+        }
     };
-    let fees = funder.fees(u64::from(n), job.gas_limit())?;
-    let each = u64::from(n).div_ceil(signers.len() as u64);
-    let share = U256::from(fees.cap) * U256::from(job.gas_limit()) * U256::from(each) + U256::from(2 * each);
-    let gifts = signers.iter().map(|signer| (TxKind::Call(signer.address()), share, Bytes::new(), TRANSFER_GAS));
-    funder.send(gifts.collect())?;
+    let fees = funder.fund(&signers, job.gas_limit(), u64::from(n).div_ceil(signers.len() as u64))?;
     if let Job::Erc20 { token } = job {
         let shares = signers.iter().map(|signer| {
             (TxKind::Call(token), U256::ZERO, token_transfer(signer.address(), TOKEN_SHARE), TOKEN_TRANSFER_GAS)
         });
         funder.send(shares.collect())?;
     }
+    let first_nonces = funder.nonces(&signers)?;
     let start = Instant::now();
     let chain_id = funder.chain_id;
-    let senders = sign_all(&signers, n, |signer, nonce, index| job.sign(signer, chain_id, nonce, fees, index));
-    Ok((Work { chain_id, senders }, start.elapsed()))
+    let sign = |signer: &TxSigner, nonce, index| job.sign(signer, chain_id, nonce, fees, index);
+    let senders = sign_all(&signers, &first_nonces, n, sign);
+    let in_flight = job.gas_in_flight().map(|gas| (gas / job.gas_limit()).max(1) as usize);
+    Ok((Work { chain_id, senders, in_flight }, start.elapsed()))
 }
 
-/// Accounts that no run used before, so that all their nonces begin at zero.
+/// Accounts that no run used before.
 fn new_signers(count: u32) -> Vec<TxSigner> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos());
     let run = format!("lattice bench {now} {}", std::process::id());
@@ -124,21 +153,22 @@ fn new_signers(count: u32) -> Vec<TxSigner> {
     (0..count).map(signer).collect()
 }
 
-/// Signs on all cores. Transaction i goes to sender i mod senders.
-fn sign_all<F>(signers: &[TxSigner], n: u32, sign: F) -> Vec<Sent>
+/// Signs on all cores. Transaction i goes to sender i mod senders, whose nonces go on from its first.
+fn sign_all<F>(signers: &[TxSigner], first_nonces: &[u64], n: u32, sign: F) -> Vec<Sent>
 where
     F: Fn(&TxSigner, u64, u32) -> TxEnvelope + Sync,
 {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let count = signers.len() as u32;
+    let count = signers.len();
     let one = |first: usize, signer: &TxSigner| {
-        let mut sent = Sent { address: signer.address(), raw: Vec::new(), hashes: Vec::new() };
-        for (nonce, index) in (first as u32..n).step_by(count as usize).enumerate() {
-            let tx = sign(signer, nonce as u64, index);
-            sent.hashes.push(*tx.hash());
-            sent.raw.push(hex::encode_prefixed(tx.encoded_2718()));
+        let (mut raw, mut hashes, mut nonce) = (Vec::new(), Vec::new(), first_nonces[first]);
+        for index in (first as u32..n).step_by(count) {
+            let tx = sign(signer, nonce, index);
+            hashes.push(*tx.hash());
+            raw.push(hex::encode_prefixed(tx.encoded_2718()));
+            nonce += 1;
         }
-        sent
+        Sent { address: signer.address(), nonce_after: nonce, raw, hashes }
     };
     let numbered: Vec<(usize, &TxSigner)> = signers.iter().enumerate().collect();
     std::thread::scope(|scope| {
@@ -154,19 +184,28 @@ impl Job {
         match self {
             Self::Transfer => TRANSFER_GAS,
             Self::Erc20 { .. } => TOKEN_TRANSFER_GAS,
+            Self::Update(updates) => updates.gas_limit,
+            Self::Infer(inferences) => inferences.gas_limit,
         }
     }
 
+    /// Gas limits that may wait together.
+    fn gas_in_flight(&self) -> Option<u64> {
+        matches!(self, Self::Update(_) | Self::Infer(_)).then(models::gas_in_flight)
+    }
+
     fn sign(&self, signer: &TxSigner, chain_id: u64, nonce: u64, fees: Fees, index: u32) -> TxEnvelope {
-        match *self {
+        match self {
             Self::Transfer => {
                 let to = TxKind::Call(receiver(index));
                 signer.sign(ordinary(chain_id, nonce, fees, (to, U256::ONE, Bytes::new(), TRANSFER_GAS))).into()
             }
             Self::Erc20 { token } => {
-                let call = (TxKind::Call(token), U256::ZERO, token_transfer(receiver(index), 1), TOKEN_TRANSFER_GAS);
+                let call = (TxKind::Call(*token), U256::ZERO, token_transfer(receiver(index), 1), TOKEN_TRANSFER_GAS);
                 signer.sign(ordinary(chain_id, nonce, fees, call)).into()
             }
+            Self::Update(updates) => updates.sign(signer, chain_id, nonce, fees),
+            Self::Infer(inferences) => inferences.sign(signer, chain_id, nonce, fees, index),
         }
     }
 }
@@ -215,6 +254,27 @@ impl<'a> Funder<'a> {
         let nonce =
             quantity(&value).ok_or_else(|| Failure::new(format!("eth_getTransactionCount answered {value}")))?;
         Ok(Self { client, signer, chain_id: wallet::chain_id(client)?, nonce, batch })
+    }
+
+    /// Gives each of these accounts what `each` transactions of this gas limit cost at most; the fees that they can pay.
+    fn fund(&mut self, signers: &[TxSigner], gas_limit: u64, each: u64) -> Result<Fees, Failure> {
+        let fees = self.fees(each * signers.len() as u64, gas_limit)?;
+        let share = U256::from(fees.cap) * U256::from(gas_limit) * U256::from(each) + U256::from(2 * each);
+        let gifts = signers.iter().map(|signer| (TxKind::Call(signer.address()), share, Bytes::new(), TRANSFER_GAS));
+        self.send(gifts.collect())?;
+        Ok(fees)
+    }
+
+    /// The accounts' next nonces.
+    fn nonces(&self, signers: &[TxSigner]) -> Result<Vec<u64>, Failure> {
+        let mut nonces = Vec::with_capacity(signers.len());
+        for part in signers.chunks(self.batch) {
+            let params: Vec<Value> = part.iter().map(|signer| json!([signer.address(), "latest"])).collect();
+            for nonce in self.client.batch("eth_getTransactionCount", &params)? {
+                nonces.push(number("eth_getTransactionCount", &nonce)? as u64);
+            }
+        }
+        Ok(nonces)
     }
 
     /// A fee cap that `n` transactions can pay even when they fill block after block and so drive the base fee up, as far
@@ -292,15 +352,17 @@ mod tests {
     fn every_transaction_is_signed_once_and_nonces_have_no_gap() {
         let signers = new_signers(7);
         let fees = Fees { cap: 9, tip: 1 };
-        let work = sign_all(&signers, 23, |signer, nonce, index| Job::Transfer.sign(signer, 31337, nonce, fees, index));
+        let first = [0, 5, 0, 0, 0, 0, 0];
+        let sign = |signer: &TxSigner, nonce, index| Job::Transfer.sign(signer, 31337, nonce, fees, index);
+        let work = sign_all(&signers, &first, 23, sign);
         assert_eq!(work.iter().map(|sent| sent.raw.len()).sum::<usize>(), 23);
         let mut receivers = Vec::new();
-        for (signer, sent) in signers.iter().zip(&work) {
-            assert_eq!(sent.address, signer.address());
-            for (nonce, (raw, hash)) in sent.raw.iter().zip(&sent.hashes).enumerate() {
+        for ((signer, sent), first) in signers.iter().zip(&work).zip(first) {
+            assert_eq!((sent.address, sent.nonce_after), (signer.address(), first + sent.raw.len() as u64));
+            for (nonce, (raw, hash)) in (first..).zip(sent.raw.iter().zip(&sent.hashes)) {
                 let tx = decode_transaction(&hex::decode(raw).unwrap()).unwrap();
                 let tx = recover(tx, &ChainSpec::dev()).unwrap();
-                assert_eq!((tx.signer(), tx.nonce(), tx.inner().hash()), (sent.address, nonce as u64, hash));
+                assert_eq!((tx.signer(), tx.nonce(), tx.inner().hash()), (sent.address, nonce, hash));
                 receivers.push(tx.to().unwrap());
             }
         }
