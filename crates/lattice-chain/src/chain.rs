@@ -110,6 +110,7 @@ pub(crate) fn facts(spec: &ChainSpec, hash: B256, header: &DagHeader) -> BlockFa
         parents: header.parents.clone(),
         slot: header.slot,
         vrf_hash: header.vrf_hash(),
+        ai_class: header.ai_class,
         work: spec.work(header.ai_class),
         blue_score: header.blue_score,
         blue_work: header.blue_work,

@@ -14,6 +14,7 @@ use alloy_consensus::Transaction;
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256};
 use lattice_execution::{BlockExecutor, Occurrence, Outcome, Payee, staking};
+use lattice_storage::{StorageFault, Table};
 use lattice_types::{
     AiGasSum, CheckedBlock, DagBlock, DagBody, DagHeader, RecoveredTx, SealKey, TxEnvelope, bls, limits,
 };
@@ -64,7 +65,8 @@ impl Chain {
         // Lighter tips of earlier slots are merged whatever their status: a disqualified block's transactions are nobody's
         // fault.
         let earlier = |hash: &B256| Ok(self.dag.slot(hash)?.is_some_and(|tip| tip < slot));
-        let parents = self.dag.select_parents(&self.fork.sink, earlier, self.spec.parents_max)?;
+        let class = |tip: &B256| self.proven_class(tip);
+        let parents = self.dag.select_parents(&self.fork.sink, earlier, class, self.spec.parents_max)?;
         let data = self.dag.virtual_data(&parents).map_err(|error| ChainError::Fault(error.to_string()))?;
         let merge = self.merge(&data)?;
         let standing = self.committee.standing(&data.selected_parent)?;
@@ -121,6 +123,20 @@ impl Chain {
         self.pool.drop_unfit(&picks.unfit, &state);
         let template = Template { block: DagBlock { header, body }, senders: picks.senders, epoch_seed: judged.seed };
         Ok(Effects { seal: Some(Box::new(template)), ..Effects::default() })
+    }
+
+    /// The AI class that counts for a tip: the one that it claims, if the state that it follows from says so too and is at
+    /// hand, else 0. Only chain candidates are executed, so a lie about the class of another block would go unnoticed.
+    fn proven_class(&self, tip: &B256) -> Result<u8, StorageFault> {
+        let Some(header) = self.fork.blocks.header(tip)? else { return Ok(0) };
+        if header.ai_class == 0 {
+            return Ok(0);
+        }
+        let Some(parent) = self.dag.selected_parent(tip)? else { return Ok(0) };
+        let state = self.layers.state(&parent);
+        let state = state.map_err(|fault| StorageFault::corrupt(Table::Layers, fault.to_string()))?;
+        let proven = state.map(|state| self.spec.ai_class(staking::ai_gas_of(&state, header.proposer)));
+        Ok(proven.filter(|class| *class == header.ai_class).unwrap_or(0))
     }
 
     /// The inferences that a block of this slot will most likely take, in as far as the AI lane holds them.

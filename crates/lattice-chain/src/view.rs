@@ -78,6 +78,8 @@ pub struct DagFacts {
     pub status: BlockStatus,
     /// Number of its EVM block, when it lies on the selected chain.
     pub evm_number: Option<u64>,
+    /// Sum of the AI classes of the blues in its past.
+    pub ai_score: u64,
     /// Transactions in its body.
     pub tx_count: usize,
 }
@@ -261,6 +263,7 @@ impl View {
             mergeset_reds,
             status: self.blocks.status(dag_hash)?,
             evm_number,
+            ai_score: Standing::load(&*self.kv, dag_hash)?.ai_score,
             tx_count: block.block().body.transactions.len(),
         }))
     }

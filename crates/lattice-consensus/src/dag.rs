@@ -30,12 +30,15 @@ pub use prune::Pruned;
 use prune::Pruning;
 pub use validate::Prepared;
 
-/// The place of a block in the order of fork choice and mergesets: the greatest key wins.
+/// The place of a block in fork choice and among the candidates for selected parent: the greatest key wins. Mergesets are
+/// ordered without the AI class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BlockKey {
     /// Blue work of the block.
     pub blue_work: u128,
-    /// Breaks ties of blue work, as the tie rule says.
+    /// Breaks ties of blue work; 0 where the tie rule knows none.
+    ai_class: u8,
+    /// Breaks ties of both, as the tie rule says.
     tie: [B256; 2],
 }
 
@@ -92,6 +95,7 @@ impl Dag {
             hash: genesis.hash,
             vrf_hash: genesis.vrf_hash,
             slot: genesis.slot,
+            ai_class: genesis.ai_class,
             work: genesis.work,
             parents: Box::default(),
             colouring: Colouring::default(),
@@ -227,6 +231,7 @@ impl Dag {
             parents: record.parent_hashes(),
             slot: record.slot,
             vrf_hash: record.vrf_hash,
+            ai_class: record.ai_class,
             work: record.work,
             blue_score: record.blue_score,
             blue_work: record.blue_work,
@@ -291,8 +296,8 @@ impl Dag {
         Ok(self.data(&colouring)?)
     }
 
-    /// The mergeset in the order of consensus, by rising key, the selected parent not included: the order in which a
-    /// chain block executes what it merges. Takes the data of [`Dag::ghostdag`] or [`Dag::virtual_data`]; blocks that
+    /// The mergeset in the order of consensus (blue work, then the tie rule, whatever the AI classes are), the selected
+    /// parent not included: the order in which a chain block executes what it merges. Takes the data of [`Dag::ghostdag`] or [`Dag::virtual_data`]; blocks that
     /// are not in this DAG are left out.
     pub fn consensus_order_of_mergeset(&self, data: &GhostdagData) -> Result<Vec<Merged>, StorageFault> {
         let blues = data.mergeset_blues.iter().skip(1).map(|hash| (hash, true));
@@ -303,7 +308,7 @@ impl Dag {
                 order.push((block, is_blue));
             }
         }
-        order.sort_unstable_by(|(a, _), (b, _)| self.compare(a, b));
+        order.sort_unstable_by(|(a, _), (b, _)| self.order_in_mergeset(a, b));
         Ok(order.into_iter().map(|(block, is_blue)| Merged { hash: block.hash, is_blue }).collect())
     }
 
@@ -339,13 +344,23 @@ impl Dag {
         PastOf { block, recent: self.recent.past_of(block), reachability: &self.reachability }
     }
 
-    /// Key of a block in fork choice and mergesets.
+    /// Key of a block in fork choice, and among the candidates for selected parent.
     #[inline]
     pub(crate) fn key_of(&self, block: &Block) -> BlockKey {
-        BlockKey { blue_work: block.colouring.blue_work, tie: self.tie_of(block) }
+        let ai_class = match self.params.tie_rule {
+            TieRule::GreaterHash => 0,
+            TieRule::LowerVrfHash => block.ai_class,
+        };
+        BlockKey { blue_work: block.colouring.blue_work, ai_class, tie: self.tie_of(block) }
     }
 
-    /// What breaks a tie of blue work: greater wins.
+    #[inline]
+    pub(crate) fn key_at(&self, index: u64) -> Result<BlockKey, StorageFault> {
+        let block = self.block(index)?;
+        Ok(self.key_of(&block))
+    }
+
+    /// What breaks a tie of blue work, and of AI class where that counts: greater wins.
     #[inline]
     pub(crate) fn tie_of(&self, block: &Block) -> [B256; 2] {
         match self.params.tie_rule {
@@ -401,6 +416,7 @@ mod tests {
             parents: parents.iter().map(|&parent| hash(parent)).collect(),
             slot: 0,
             vrf_hash: B256::ZERO,
+            ai_class: 0,
             work: 1,
             blue_score: 0,
             blue_work: 0,

@@ -13,6 +13,8 @@ pub struct BlockFacts {
     pub slot: u64,
     /// Hash of the VRF output, the tie-break under stake.
     pub vrf_hash: B256,
+    /// AI class, 0 to 3. It has a say in ties between candidates for selected parent, and in nothing else.
+    pub ai_class: u8,
     /// What the block adds to the blue work of those that merge it as blue.
     pub work: u128,
     /// The blue score that the header claims.
@@ -28,7 +30,8 @@ pub enum TieRule {
     /// the hash at no cost.
     GreaterHash,
     /// The lower hash of the VRF output is the greater key, then the greater hash: Lattice's rule. A VRF output is
-    /// unique, so there is nothing to grind.
+    /// unique, so there is nothing to grind. Between candidates for selected parent, and in fork choice, the greater AI
+    /// class comes before both.
     LowerVrfHash,
 }
 

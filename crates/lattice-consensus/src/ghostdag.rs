@@ -33,9 +33,9 @@ pub struct GhostdagData {
     pub blue_work: u128,
     /// The heaviest parent; zero for genesis.
     pub selected_parent: B256,
-    /// Blues that the block merges: the selected parent, then by rising key. Empty for genesis.
+    /// Blues that the block merges: the selected parent, then in the order of consensus. Empty for genesis.
     pub mergeset_blues: Vec<B256>,
-    /// Blocks that it merges and that are not blue, by rising key.
+    /// Blocks that it merges and that are not blue, in the order of consensus.
     pub mergeset_reds: Vec<B256>,
 }
 
@@ -89,7 +89,7 @@ impl Dag {
     pub(crate) fn colour(&self, parents: &[u64], mergeset_max: usize) -> Result<Colouring, NoColouring> {
         let selected_parent = self.greatest(parents)?;
         let mut mergeset = self.mergeset(parents, selected_parent, mergeset_max)?;
-        mergeset.sort_unstable_by(|(_, a), (_, b)| self.compare(a, b));
+        mergeset.sort_unstable_by(|(_, a), (_, b)| self.order_in_mergeset(a, b));
 
         let mut window = Window::new(self, selected_parent);
         let mut reds = Vec::new();
@@ -113,14 +113,11 @@ impl Dag {
     /// The parent with the greatest key.
     fn greatest(&self, parents: &[u64]) -> Result<u64, StorageFault> {
         let (&first, others) = parents.split_first().expect("callers refuse blocks without parents");
-        let mut greatest = (first, self.block(first)?);
+        let mut greatest = (self.key_at(first)?, first);
         for &parent in others {
-            let block = self.block(parent)?;
-            if self.compare(&block, &greatest.1).is_gt() {
-                greatest = (parent, block);
-            }
+            greatest = greatest.max((self.key_at(parent)?, parent));
         }
-        Ok(greatest.0)
+        Ok(greatest.1)
     }
 
     /// What is in the past of the parents, but neither the selected parent nor in its past. Unordered.
@@ -167,9 +164,9 @@ impl Dag {
         Ok(blue.slot == of.slot && blue.vrf_hash == of.vrf_hash)
     }
 
-    /// Order of keys: blue work, then the tie rule.
+    /// Order of consensus within a mergeset: blue work, then the tie rule. AI classes have no say.
     #[inline]
-    pub(crate) fn compare(&self, a: &Block, b: &Block) -> Ordering {
+    pub(crate) fn order_in_mergeset(&self, a: &Block, b: &Block) -> Ordering {
         a.colouring.blue_work.cmp(&b.colouring.blue_work).then_with(|| self.tie_of(a).cmp(&self.tie_of(b)))
     }
 }

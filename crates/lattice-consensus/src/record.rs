@@ -4,7 +4,7 @@
 //! | table | key | value (integers big-endian; *distance*: own index minus the other's, as LEB128) |
 //! |---|---|---|
 //! | `Relations` | hash | insertion index u64 |
-//! | `Ghostdag` | index u64 | hash, slot u64, VRF hash, work u128, blue score u64, blue work u128, height LEB128, distance of the jump, of the merge-depth root, then parents, blues, reds (each: number LEB128, then distance and hash), anticone sizes (number LEB128, then each: distance, size u16) |
+//! | `Ghostdag` | index u64 | hash, slot u64, VRF hash, AI class u8, work u128, blue score u64, blue work u128, height LEB128, distance of the jump, of the merge-depth root, then parents, blues, reds (each: number LEB128, then distance and hash), anticone sizes (number LEB128, then each: distance, size u16) |
 //! | `Reachability` | index u64 | start u64, end u64, then what is before and after the start and the end in the list of interval ends (u64 each), then the covering set (indices u64) |
 //! | `Meta` | `dag genesis` | hash of genesis |
 //! | `Meta` | `dag window` | index u64 from which on covering sets are not written yet: they follow from the mergesets |
@@ -42,6 +42,7 @@ pub(crate) struct BlockRecord {
     pub hash: B256,
     pub slot: u64,
     pub vrf_hash: B256,
+    pub ai_class: u8,
     pub work: u128,
     pub blue_score: u64,
     pub blue_work: u128,
@@ -66,6 +67,7 @@ impl BlockRecord {
         out.extend_from_slice(self.hash.as_slice());
         out.extend_from_slice(&self.slot.to_be_bytes());
         out.extend_from_slice(self.vrf_hash.as_slice());
+        out.push(self.ai_class);
         out.extend_from_slice(&self.work.to_be_bytes());
         out.extend_from_slice(&self.blue_score.to_be_bytes());
         out.extend_from_slice(&self.blue_work.to_be_bytes());
@@ -89,8 +91,8 @@ impl BlockRecord {
 
     pub(crate) fn decode(index: u64, bytes: &[u8]) -> Option<Self> {
         let mut input = Input(bytes);
-        let (hash, slot, vrf_hash, work) = (input.hash()?, input.u64()?, input.hash()?, input.u128()?);
-        let (blue_score, blue_work) = (input.u64()?, input.u128()?);
+        let (hash, slot, vrf_hash, [ai_class]) = (input.hash()?, input.u64()?, input.hash()?, input.take()?);
+        let (work, blue_score, blue_work) = (input.u128()?, input.u64()?, input.u128()?);
         let height = input.number()?;
         let (jump, merge_root) = (index.checked_sub(input.number()?)?, index.checked_sub(input.number()?)?);
         let (parents, blues, reds) = (input.named(index)?, input.named(index)?, input.named(index)?);
@@ -107,6 +109,7 @@ impl BlockRecord {
             hash,
             slot,
             vrf_hash,
+            ai_class,
             work,
             blue_score,
             blue_work,
@@ -157,6 +160,7 @@ impl From<&BlockRecord> for Block {
             hash: record.hash,
             vrf_hash: record.vrf_hash,
             slot: record.slot,
+            ai_class: record.ai_class,
             work: record.work,
             parents: indices(&record.parents),
             colouring: Colouring {
@@ -210,6 +214,7 @@ impl BlockFacts {
             parents: record.parent_hashes(),
             slot: record.slot,
             vrf_hash: record.vrf_hash,
+            ai_class: record.ai_class,
             work: record.work,
             blue_score: record.blue_score,
             blue_work: record.blue_work,
@@ -297,6 +302,7 @@ mod tests {
             hash: B256::repeat_byte(1),
             slot: 9,
             vrf_hash: B256::repeat_byte(2),
+            ai_class: 3,
             work: 1 << 100,
             blue_score: 5,
             blue_work: 6,

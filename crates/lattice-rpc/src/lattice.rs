@@ -27,7 +27,8 @@ fn status(api: &Api, _: &mut Params<'_>) -> Answer {
     let head = view.head();
     let (pending, queued) = api.backend().pool().counts();
     let (models, _) = view.models(0, 0);
-    let blue_score = view.dag_facts(&view.sink())?.map_or(0, |facts| facts.header.blue_score);
+    let sink = view.dag_facts(&view.sink())?;
+    let (blue_score, ai_score) = sink.map_or((0, 0), |facts| (facts.header.blue_score, facts.ai_score));
     reply(&json!({
         "clientVersion": api.backend().client_version(),
         "chainName": view.spec().name,
@@ -41,6 +42,7 @@ fn status(api: &Api, _: &mut Params<'_>) -> Answer {
         "sink": view.sink(),
         "tips": view.tips(),
         "blueScore": U64::from(blue_score),
+        "aiScore": U64::from(ai_score),
         "pool": { "pending": U64::from(pending), "queued": U64::from(queued) },
         "lanes": lanes(api),
         "models": U64::from(models),

@@ -11,3 +11,4 @@ mod models;
 mod pool;
 mod reorg;
 mod restart;
+mod weight;

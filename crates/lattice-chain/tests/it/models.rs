@@ -13,7 +13,7 @@ use lattice_types::{
 const DIGITS: &[u8] = include_bytes!("../../../../models/digits.onnx");
 
 /// The bundled model as registered: its artifact lies in the node's store.
-fn put_digits(node: &Node) -> ModelDeployPayload {
+pub fn put_digits(node: &Node) -> ModelDeployPayload {
     let graph = import_onnx(DIGITS, &ImportOptions::default()).unwrap();
     let bytes = graph.encode();
     let (artifact, _) = node.models.artifacts().put(&bytes).unwrap();
@@ -29,14 +29,14 @@ fn put_digits(node: &Node) -> ModelDeployPayload {
     }
 }
 
-fn ai<K: AiKind>(nonce: u64, payload: &K::Payload) -> TxEnvelope
+pub fn ai<K: AiKind>(nonce: u64, payload: &K::Payload) -> TxEnvelope
 where
     TxEnvelope: From<alloy_consensus::Signed<TxAi<K>>>,
 {
     ai_by::<K>(0, nonce, payload, 4_000_000)
 }
 
-fn ai_by<K: AiKind>(account: usize, nonce: u64, payload: &K::Payload, ai_gas_limit: u64) -> TxEnvelope
+pub fn ai_by<K: AiKind>(account: usize, nonce: u64, payload: &K::Payload, ai_gas_limit: u64) -> TxEnvelope
 where
     TxEnvelope: From<alloy_consensus::Signed<TxAi<K>>>,
 {
@@ -54,7 +54,7 @@ where
 }
 
 /// The first `signers` validators say that they hold a model.
-fn attest(node: &mut Node, model_id: B256, signers: u32) {
+pub fn attest(node: &mut Node, model_id: B256, signers: u32) {
     for validator in 0..signers {
         let attestation = Attestation::sign(model_id, 0, validator, &key(validator), DEV_CHAIN_ID);
         node.chain.handle(0, Input::Attestation(attestation)).unwrap();

@@ -101,12 +101,12 @@ impl Dag {
         usable: impl Fn(&B256) -> Result<bool, StorageFault>,
     ) -> Result<Option<B256>, StorageFault> {
         let Some(justified) = self.blocks.find(justified)? else { return Ok(None) };
-        let checkpoint = self.block(justified)?;
+        let checkpoint = self.key_at(justified)?;
         let mut frontier = Frontier::of_tips(self)?;
         while let Some(block) = frontier.pop() {
             // Keys fall from here on, and descendants have greater keys than the checkpoint.
             let candidate = self.block(block)?;
-            if self.compare(&candidate, &checkpoint).is_lt() {
+            if self.key_of(&candidate) < checkpoint {
                 return Ok(None);
             }
             if self.reachability.is_chain_ancestor(justified, block)? && usable(&candidate.hash)? {
@@ -122,8 +122,9 @@ impl Dag {
     ///
     /// Only blocks with a lower key than the sink's qualify, else the sink would not be selected. Below a tip that has a
     /// greater key, is not usable (say its slot is not in the past of the new block's) or would merge too much, its
-    /// parents are candidates. With more candidates than places, the greatest key and the oldest slot are taken in
-    /// turn, so that no tip starves.
+    /// parents are candidates. With more candidates than places, the highest AI class (then the greatest key) and the
+    /// oldest slot are taken in turn: half of the places go to AI work, and no tip starves. `ai_class` says which class
+    /// counts for a block; it is asked in that case alone.
     ///
     /// # Panics
     /// When the sink is not known.
@@ -131,12 +132,13 @@ impl Dag {
         &self,
         sink: &B256,
         usable: impl Fn(&B256) -> Result<bool, StorageFault>,
+        ai_class: impl Fn(&B256) -> Result<u8, StorageFault>,
         parents_max: usize,
     ) -> Result<Vec<B256>, StorageFault> {
         let sink = self.blocks.find(sink)?.expect("the sink is a block of this DAG");
         let mut chosen = vec![sink];
         let mut merged = BTreeSet::new();
-        for candidate in self.fair_order(self.mergeable(sink, &usable)?, parents_max)? {
+        for candidate in self.fair_order(self.mergeable(sink, &usable)?, &ai_class, parents_max)? {
             if chosen.len() >= parents_max {
                 break;
             }
@@ -159,6 +161,7 @@ impl Dag {
     ) -> Result<Vec<u64>, StorageFault> {
         let sink_past = self.past_of(sink);
         let sink_block = self.block(sink)?;
+        let sink_key = self.key_of(&sink_block);
         // The child's merge-depth root is this block or a newer one, so what lacks it is out of reach with all its past.
         let score = (sink_block.colouring.blue_score + 1).saturating_sub(self.params.merge_depth);
         let root = self.chain_block_below(sink, score, sink_block.merge_root)?;
@@ -170,7 +173,7 @@ impl Dag {
             }
             let block = self.block(index)?;
             // What has a greater key, is not usable, or merges too much alone: begin with its past.
-            if self.compare(&block, &sink_block).is_gt()
+            if self.key_of(&block) > sink_key
                 || !usable(&block.hash)?
                 || self.newly_merged(index, sink, &BTreeSet::new())?.is_none()
             {
@@ -192,20 +195,28 @@ impl Dag {
         Ok(false)
     }
 
-    /// With more candidates (by falling key) than places: greatest key and oldest slot in turn.
-    fn fair_order(&self, candidates: Vec<u64>, parents_max: usize) -> Result<Vec<u64>, StorageFault> {
+    /// With more candidates (by falling key) than places: highest AI class and oldest slot in turn.
+    fn fair_order(
+        &self,
+        candidates: Vec<u64>,
+        ai_class: &impl Fn(&B256) -> Result<u8, StorageFault>,
+        parents_max: usize,
+    ) -> Result<Vec<u64>, StorageFault> {
         if candidates.len() < parents_max {
             return Ok(candidates);
         }
-        let mut oldest = Vec::with_capacity(candidates.len());
-        for &block in &candidates {
-            oldest.push((self.block(block)?.slot, block));
+        let (mut highest, mut oldest) = (Vec::new(), Vec::new());
+        for index in candidates {
+            let block = self.block(index)?;
+            highest.push((ai_class(&block.hash)?, index));
+            oldest.push((block.slot, index));
         }
-        // The sort is stable: among equal slots the greater key stays first.
+        // The sorts are stable: among equals the greater key stays first.
+        highest.sort_by_key(|&(class, _)| std::cmp::Reverse(class));
         oldest.sort_by_key(|&(slot, _)| slot);
         let mut taken = BTreeSet::new();
-        let pairs = candidates.into_iter().zip(oldest);
-        Ok(pairs.flat_map(|(heaviest, (_, oldest))| [heaviest, oldest]).filter(|&block| taken.insert(block)).collect())
+        let pairs = highest.into_iter().zip(oldest);
+        Ok(pairs.flat_map(|((_, a), (_, b))| [a, b]).filter(|&block| taken.insert(block)).collect())
     }
 
     /// What a child of the sink merges through `candidate` beyond `merged`; none when that is over the limit.

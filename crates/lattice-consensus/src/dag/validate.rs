@@ -125,6 +125,7 @@ fn prepare(facts: &BlockFacts, parents: Vec<u64>, colouring: Colouring, merge_ro
         hash: facts.hash,
         vrf_hash: facts.vrf_hash,
         slot: facts.slot,
+        ai_class: facts.ai_class,
         work: facts.work,
         parents: parents.into(),
         colouring,

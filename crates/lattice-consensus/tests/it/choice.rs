@@ -1,5 +1,6 @@
 //! Choice, in DAGs small enough to read.
 
+use alloy_primitives::B256;
 use lattice_consensus::{ChainPath, Dag, DagParams, TieRule};
 
 use crate::text::{dag, extend, facts, hash, name, names, params};
@@ -11,7 +12,7 @@ fn best_without(dag: &Dag, unusable: &str) -> String {
 
 fn parents_of_child(dag: &Dag, sink: &str, unusable: &str, max: usize) -> String {
     let unusable: Vec<_> = unusable.split_whitespace().map(hash).collect();
-    names(&dag.select_parents(&hash(sink), |block| Ok(!unusable.contains(block)), max).unwrap())
+    names(&dag.select_parents(&hash(sink), |block| Ok(!unusable.contains(block)), |_| Ok(0), max).unwrap())
 }
 
 #[test]
@@ -59,6 +60,40 @@ fn ties_go_by_the_rule() {
         assert_eq!(name(&dag.best(|_| Ok(true)).unwrap()), expected, "{tie_rule:?}");
         assert_eq!(name(&dag.virtual_data(&dag.tips()).unwrap().selected_parent), expected);
     }
+}
+
+#[test]
+fn the_ai_class_breaks_ties_of_blue_work_between_candidates_and_nothing_else() {
+    let class = |name: &str, ai_class: u8, parents: &[&str]| {
+        let mut facts = facts(hash(name), parents.iter().map(|p| hash(p)).collect(), 1);
+        facts.ai_class = ai_class;
+        facts
+    };
+    let build = |tie_rule| {
+        let mut batch = lattice_storage::Batch::new();
+        let mut dag = Dag::new(&facts(hash("A"), vec![], 0), DagParams { tie_rule, ..params(3) }, &mut batch);
+        for block in [class("B", 0, &["A"]), class("C", 2, &["A"]), class("D", 1, &["A"]), class("E", 2, &["A"])] {
+            let prepared = dag.check_nothing(&block).unwrap();
+            dag.insert(prepared, &mut batch).unwrap();
+        }
+        dag
+    };
+    let mut dag = build(TieRule::LowerVrfHash);
+    // C and E have the highest class, and C the lower VRF; the others come by VRF alone.
+    assert_eq!(name(&dag.best(|_| Ok(true)).unwrap()), "C");
+    let data = dag.virtual_data(&dag.tips()).unwrap();
+    let order = |dag: &Dag, data| names(dag.consensus_order_of_mergeset(data).unwrap().iter().map(|m| &m.hash));
+    assert_eq!((name(&data.selected_parent), order(&dag, &data)), ("C".into(), "E D B".into()));
+    assert_eq!(names(&data.mergeset_blues), "C E D B");
+    assert_eq!(parents_of_child(&dag, "C", "", 24), "B C D E");
+    assert_eq!(parents_of_child(&dag, "D", "", 24), "B D", "C and E would be selected");
+    // More work beats any class.
+    let heavier = class("F", 0, &["B", "D"]);
+    let prepared = dag.check_nothing(&heavier).unwrap();
+    dag.insert(prepared, &mut lattice_storage::Batch::new()).unwrap();
+    assert_eq!(name(&dag.best(|_| Ok(true)).unwrap()), "F");
+    // Kaspa knows no classes.
+    assert_eq!(name(&build(TieRule::GreaterHash).best(|_| Ok(true)).unwrap()), "E");
 }
 
 /// Whoever wins a slot gets the work of one block, however many headers it signs for it.
@@ -118,7 +153,7 @@ fn parents_below_an_unusable_tip_are_no_ancestors_of_others() {
 fn the_selected_parent_of_a_child_is_its_sink() {
     let dag = dag(params(1), "B <- A; C <- A; D <- A; E <- B C; F <- C D; G <- E; H <- F; I <- B");
     for sink in ["B", "C", "D", "E", "F", "G", "H", "I"] {
-        let parents = dag.select_parents(&hash(sink), |_| Ok(true), 24).unwrap();
+        let parents = dag.select_parents(&hash(sink), |_| Ok(true), |_| Ok(0), 24).unwrap();
         assert_eq!(name(&dag.virtual_data(&parents).unwrap().selected_parent), sink);
         assert!(parents.windows(2).all(|pair| pair[0] < pair[1]));
         for a in &parents {
@@ -137,6 +172,18 @@ fn surplus_parents_are_the_heaviest_and_the_oldest() {
     assert_eq!(parents_of_child(&dag, "S", "", 4), "1 4 5b S");
     assert_eq!(parents_of_child(&dag, "S", "", 5), "1 2 4 5b S");
     assert_eq!(parents_of_child(&dag, "S", "", 1), "S");
+}
+
+#[test]
+fn half_of_the_surplus_parents_are_of_the_highest_class() {
+    let dag = dag(params(9), "P <- A; Q <- P; R <- Q; S <- R; 1 <- A; 2 <- A; 3 <- A; 4 <- A; 5a <- A; 5b <- 5a");
+    let class = |block: &B256| Ok(u8::from(*block == hash("3")) + 2 * u8::from(*block == hash("2")));
+    let chosen = |max| names(&dag.select_parents(&hash("S"), |_| Ok(true), class, max).unwrap());
+    assert_eq!(chosen(2), "2 S");
+    assert_eq!(chosen(3), "1 2 S");
+    assert_eq!(chosen(4), "1 2 3 S");
+    assert_eq!(chosen(5), "1 2 3 5b S", "2 is the next oldest too, so the greatest key of class 0 comes");
+    assert_eq!(chosen(24), "1 2 3 4 5b S");
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn below(merged: &str, root: &str, depth: u64) -> Result<(), InvalidHeader> {
 }
 
 fn parents_of_child(dag: &Dag, sink: &str) -> String {
-    names(&dag.select_parents(&hash(sink), |_| Ok(true), 24).unwrap())
+    names(&dag.select_parents(&hash(sink), |_| Ok(true), |_| Ok(0), 24).unwrap())
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn chosen_parents_always_pass() {
             dag.insert(prepared, &mut Batch::new()).unwrap();
         }
         let sink = dag.best(|_| Ok(true)).unwrap();
-        let parents = dag.select_parents(&sink, |_| Ok(true), 24).unwrap();
+        let parents = dag.select_parents(&sink, |_| Ok(true), |_| Ok(0), 24).unwrap();
         let data = dag.virtual_data(&parents).unwrap();
         assert_eq!(data.selected_parent, sink, "seed {seed}");
         let (blue_score, blue_work) = (data.blue_score, data.blue_work);
@@ -111,7 +111,7 @@ fn chosen_parents_always_pass() {
             let prepared = free.check_nothing(&shape.facts(block)).unwrap();
             free.insert(prepared, &mut Batch::new()).unwrap();
         }
-        dropped += usize::from(free.select_parents(&sink, |_| Ok(true), 24).unwrap() != parents);
+        dropped += usize::from(free.select_parents(&sink, |_| Ok(true), |_| Ok(0), 24).unwrap() != parents);
     }
     assert!(kept > 500 && dropped > 100, "{kept} kept, {dropped} choices changed");
 }

@@ -41,15 +41,22 @@ pub struct Judged {
     pub mergeset_reds: Vec<usize>,
 }
 
+/// What blocks say of themselves.
+pub struct Labels {
+    /// Sort keys of blocks beneath blue work: greater wins.
+    pub ties: Vec<[u8; 64]>,
+    /// Comes before the tie between candidates for selected parent: greater wins.
+    pub ai_class: Vec<u8>,
+    pub work: Vec<u128>,
+    /// Whose win of a slot each block uses: blocks with the same one are copies.
+    pub wins: Vec<u64>,
+}
+
 /// A DAG of at most 64 blocks: sets are machine words.
 pub struct Oracle {
     pub k: usize,
     pub past: Vec<u64>,
-    /// Sort keys of blocks beneath blue work: greater wins.
-    ties: Vec<[u8; 64]>,
-    work: Vec<u128>,
-    /// Whose win of a slot each block uses: blocks with the same one are copies.
-    wins: Vec<u64>,
+    labels: Labels,
     pub judged: Vec<Judged>,
 }
 
@@ -58,9 +65,9 @@ pub fn members(set: u64) -> impl Iterator<Item = usize> {
 }
 
 impl Oracle {
-    pub fn of(k: usize, parents: &[Vec<usize>], ties: Vec<[u8; 64]>, work: Vec<u128>, wins: Vec<u64>) -> Self {
+    pub fn of(k: usize, parents: &[Vec<usize>], labels: Labels) -> Self {
         assert!(parents.len() <= 64);
-        let mut oracle = Self { k, past: Vec::new(), ties, work, wins, judged: Vec::new() };
+        let mut oracle = Self { k, past: Vec::new(), labels, judged: Vec::new() };
         for parents in parents {
             let judged = oracle.judge(parents);
             oracle.past.push(parents.iter().fold(0, |past, &parent| past | 1 << parent | oracle.past[parent]));
@@ -70,7 +77,7 @@ impl Oracle {
     }
 
     fn key(&self, block: usize) -> (u128, [u8; 64]) {
-        (self.judged[block].blue_work, self.ties[block])
+        (self.judged[block].blue_work, self.labels.ties[block])
     }
 
     /// |anticone(block) ∩ set|
@@ -88,7 +95,10 @@ impl Oracle {
     /// Algorithm 1 of the paper for the past of a block with these parents; the order in which candidates are tried is
     /// Kaspa's: by blue work, then by tie.
     pub fn judge(&self, parents: &[usize]) -> Judged {
-        let Some(selected) = parents.iter().copied().max_by_key(|&parent| self.key(parent)) else {
+        let Some(selected) = parents.iter().copied().max_by_key(|&parent| {
+            let (work, tie) = self.key(parent);
+            (work, self.labels.ai_class[parent], tie)
+        }) else {
             return Judged::default();
         };
         let past = parents.iter().fold(0u64, |past, &parent| past | 1 << parent | self.past[parent]);
@@ -101,7 +111,7 @@ impl Oracle {
             ..Judged::default()
         };
         for candidate in merged {
-            let is_copy = members(judged.blue_set).any(|blue| self.wins[blue] == self.wins[candidate]);
+            let is_copy = members(judged.blue_set).any(|blue| self.labels.wins[blue] == self.labels.wins[candidate]);
             if !is_copy && self.is_k_cluster(judged.blue_set | 1 << candidate) {
                 judged.blue_set |= 1 << candidate;
                 judged.mergeset_blues.push(candidate);
@@ -109,7 +119,7 @@ impl Oracle {
                 judged.mergeset_reds.push(candidate);
             }
         }
-        judged.blue_work = members(judged.blue_set).map(|blue| self.work[blue]).sum();
+        judged.blue_work = members(judged.blue_set).map(|blue| self.labels.work[blue]).sum();
         judged
     }
 }

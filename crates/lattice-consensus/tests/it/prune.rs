@@ -61,7 +61,7 @@ impl Producers {
         let block = |parents: Vec<B256>| {
             let data = dag.virtual_data(&parents).unwrap();
             let (blue_score, blue_work) = (data.blue_score, data.blue_work);
-            BlockFacts { hash, parents, slot, vrf_hash: hash, work: 1, blue_score, blue_work }
+            BlockFacts { hash, parents, slot, vrf_hash: hash, ai_class: 0, work: 1, blue_score, blue_work }
         };
         let merging = block(parents);
         // Somebody's old branch may be too old.

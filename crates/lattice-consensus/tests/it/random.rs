@@ -5,7 +5,7 @@ use lattice_consensus::{BlockFacts, Dag, DagParams, Merged, TieRule, reachabilit
 use lattice_storage::Batch;
 use proptest::{collection::vec, prelude::*};
 
-use crate::oracle::{Oracle, Pasts, members};
+use crate::oracle::{Labels, Oracle, Pasts, members};
 
 /// xorshift64*: the tests must be the same everywhere.
 pub struct Rng(u64);
@@ -28,6 +28,7 @@ impl Rng {
 pub struct Shape {
     pub parents: Vec<Vec<usize>>,
     pub work: Vec<u128>,
+    pub ai_class: Vec<u8>,
     pub k: u16,
     pub tie_rule: TieRule,
     /// Makes hashes and VRF hashes, hence ties, differ between shapes.
@@ -52,7 +53,10 @@ impl Shape {
         let uneven = rng.below(4) == 0;
         let work = (0..len).map(|_| if uneven { 1 + rng.below(3) as u128 } else { 1 }).collect();
         let tie_rule = if rng.below(2) == 0 { TieRule::GreaterHash } else { TieRule::LowerVrfHash };
-        Self { parents, work, k: rng.below(5) as u16, tie_rule, salt: seed }
+        let k = rng.below(5) as u16;
+        let classes = 1 + rng.below(4);
+        let ai_class = (0..len).map(|_| rng.below(classes) as u8).collect();
+        Self { parents, work, ai_class, k, tie_rule, salt: seed }
     }
 
     pub fn params(&self) -> DagParams {
@@ -114,6 +118,7 @@ impl Shape {
             parents,
             slot: self.slots()[block],
             vrf_hash: self.vrf_hash(block),
+            ai_class: self.ai_class[block],
             work: self.work[block],
             blue_score: 0,
             blue_work: 0,
@@ -132,7 +137,11 @@ impl Shape {
 
     pub fn oracle(&self) -> Oracle {
         let ties = (0..self.parents.len()).map(|block| self.tie(block)).collect();
-        Oracle::of(self.k.into(), &self.parents, ties, self.work.clone(), self.wins())
+        let ai_class = match self.tie_rule {
+            TieRule::GreaterHash => vec![0; self.parents.len()],
+            TieRule::LowerVrfHash => self.ai_class.clone(),
+        };
+        Oracle::of(self.k.into(), &self.parents, Labels { ties, ai_class, work: self.work.clone(), wins: self.wins() })
     }
 
     /// Another order in which every block comes after its parents.
@@ -251,8 +260,8 @@ fn the_order_of_insertion_does_not_matter() {
         assert_eq!(sorted_tips(&first), sorted_tips(&second), "seed {seed}");
         let sink = first.best(all).unwrap();
         assert_eq!(
-            first.select_parents(&sink, all, 3).unwrap(),
-            second.select_parents(&sink, all, 3).unwrap(),
+            first.select_parents(&sink, all, |_| Ok(0), 3).unwrap(),
+            second.select_parents(&sink, all, |_| Ok(0), 3).unwrap(),
             "seed {seed}"
         );
         for block in 0..shape.parents.len() {
@@ -270,13 +279,49 @@ fn the_order_of_insertion_does_not_matter() {
             let data = first.ghostdag(&hash).unwrap().unwrap();
             let order = first.consensus_order_of_mergeset(&data).unwrap();
             assert_eq!(order, second.consensus_order_of_mergeset(&data).unwrap(), "seed {seed}");
-            order_is_by_key(&first, &data.mergeset_reds, &order);
+            order_is_by_work_and_tie(&first, shape.tie_rule, &data.mergeset_reds, &order);
         }
     }
 }
 
-fn order_is_by_key(dag: &Dag, reds: &[B256], order: &[Merged]) {
-    assert!(order.windows(2).all(|pair| dag.key(&pair[0].hash).unwrap() < dag.key(&pair[1].hash).unwrap()));
+/// The property of AI weighting: whatever the classes of the parents are, the selected one has the same work. Where that is
+/// the same block, so are the colours; only later blocks can come to others.
+#[test]
+fn classes_never_buy_work_at_one_step() {
+    let (mut ties, mut decided) = (0, 0);
+    for seed in 0..4_000 {
+        let mut rng = Rng::new(seed ^ 0xa1);
+        let shape = Shape { tie_rule: TieRule::LowerVrfHash, ..Shape::random(seed, 40) };
+        // Classes of the blocks that nobody has as a parent yet: the rest of the past is as it is.
+        let is_tip = |block: usize| !shape.parents.iter().any(|parents| parents.contains(&block));
+        let tips: Vec<usize> = (1..shape.parents.len()).filter(|&block| is_tip(block)).collect();
+        let mut relabelled = shape.clone();
+        tips.iter().for_each(|&tip| relabelled.ai_class[tip] = rng.below(4) as u8);
+        let (a, b) = (shape.build(0..shape.parents.len()), relabelled.build(0..shape.parents.len()));
+        let parents: Vec<B256> = tips.iter().map(|&tip| shape.hash(tip)).collect();
+        let (of_a, of_b) = (a.virtual_data(&parents).unwrap(), b.virtual_data(&parents).unwrap());
+        let work = |tip: &B256| a.key(tip).unwrap().unwrap().blue_work;
+        let most = parents.iter().map(work).max().unwrap();
+        assert_eq!((work(&of_a.selected_parent), work(&of_b.selected_parent)), (most, most), "seed {seed}");
+        ties += usize::from(parents.iter().filter(|tip| work(tip) == most).count() > 1);
+        if of_a.selected_parent == of_b.selected_parent {
+            assert_eq!(of_a, of_b, "seed {seed}");
+            let orders = [a.consensus_order_of_mergeset(&of_a).unwrap(), b.consensus_order_of_mergeset(&of_b).unwrap()];
+            assert_eq!(orders[0], orders[1], "seed {seed}");
+        } else {
+            decided += 1;
+        }
+    }
+    assert!(ties > 1_000 && decided > 300, "the shapes must make ties: {ties}, of which classes decided {decided}");
+}
+
+fn order_is_by_work_and_tie(dag: &Dag, tie_rule: TieRule, reds: &[B256], order: &[Merged]) {
+    let keys = order.iter().map(|merged| {
+        let facts = dag.facts(&merged.hash).unwrap().unwrap();
+        let vrf = if tie_rule == TieRule::LowerVrfHash { !facts.vrf_hash } else { B256::ZERO };
+        (facts.blue_work, vrf, facts.hash)
+    });
+    assert!(keys.is_sorted_by(|a, b| a < b), "{tie_rule:?}");
     for (place, merged) in order.iter().enumerate() {
         assert_eq!(merged.is_blue, !reds.contains(&merged.hash));
         assert!(order[..place].iter().all(|earlier| !dag.is_ancestor(&merged.hash, &earlier.hash).unwrap()));
@@ -336,7 +381,8 @@ proptest! {
             parents.push(list);
         }
         let tie_rule = if by_vrf { TieRule::LowerVrfHash } else { TieRule::GreaterHash };
-        let shape = Shape { work: vec![1; parents.len()], parents, k, tie_rule, salt };
+        let ai_class = (0..parents.len()).map(|block| (salt >> (block % 32) & 3) as u8).collect();
+        let shape = Shape { work: vec![1; parents.len()], ai_class, parents, k, tie_rule, salt };
         agree(&shape, &shape.build(0..shape.parents.len()), &shape.oracle());
     }
 }

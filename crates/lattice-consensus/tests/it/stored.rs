@@ -38,8 +38,8 @@ fn agree(whole: &Dag, stored: &Dag, shape: &Shape, place: &str) {
     assert_eq!(whole.tips(), stored.tips(), "{place}");
     let sink = whole.best(all).unwrap();
     assert_eq!(sink, stored.best(all).unwrap(), "{place}");
-    let parents = whole.select_parents(&sink, all, 4).unwrap();
-    assert_eq!(parents, stored.select_parents(&sink, all, 4).unwrap(), "{place}");
+    let parents = whole.select_parents(&sink, all, |_| Ok(0), 4).unwrap();
+    assert_eq!(parents, stored.select_parents(&sink, all, |_| Ok(0), 4).unwrap(), "{place}");
     let chain = |dag: &Dag| dag.selected_chain(&sink).collect::<Result<Vec<_>, _>>().unwrap();
     assert_eq!(chain(whole), chain(stored), "{place}");
     for b in 0..whole.len() as usize {

@@ -23,7 +23,7 @@ pub fn names<'a>(hashes: impl IntoIterator<Item = &'a B256>) -> String {
 /// Facts with sorted parents and no claims.
 pub fn facts(hash: B256, mut parents: Vec<B256>, slot: u64) -> BlockFacts {
     parents.sort_unstable();
-    BlockFacts { hash, parents, slot, vrf_hash: hash, work: 1, blue_score: 0, blue_work: 0 }
+    BlockFacts { hash, parents, slot, vrf_hash: hash, ai_class: 0, work: 1, blue_score: 0, blue_work: 0 }
 }
 
 pub const fn params(k: u16) -> DagParams {

@@ -6,7 +6,7 @@ use crate::{
     jsonrpc::{Answer, reply},
     params::{Params, Quantity},
 };
-use alloy_primitives::{B256, U64, U128};
+use alloy_primitives::{B256, U8, U64, U128};
 use alloy_rpc_types_eth::BlockId;
 use lattice_chain::{BlockStatus, DagFacts, StorageFault, View};
 use lattice_types::Cid;
@@ -33,6 +33,8 @@ struct DagBlockJson {
     proposer: U64,
     blue_score: U64,
     blue_work: U128,
+    ai_class: U8,
+    ai_score: U64,
     selected_parent: Option<B256>,
     mergeset_blues: Vec<B256>,
     mergeset_reds: Vec<B256>,
@@ -59,6 +61,8 @@ impl From<DagFacts> for DagBlockJson {
             proposer: U64::from(facts.header.proposer),
             blue_score: U64::from(facts.header.blue_score),
             blue_work: U128::from(facts.header.blue_work),
+            ai_class: U8::from(facts.header.ai_class),
+            ai_score: U64::from(facts.ai_score),
             selected_parent: facts.selected_parent,
             mergeset_blues: facts.mergeset_blues,
             mergeset_reds: facts.mergeset_reds,

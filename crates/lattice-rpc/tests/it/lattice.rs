@@ -25,6 +25,7 @@ fn the_status_names_chain_head_and_dag() {
     assert_eq!(status["head"]["dagHash"], status["sink"]);
     assert_eq!(status["tips"], json!([status["sink"]]));
     assert_eq!((&status["blueScore"], &status["models"]), (&json!("0x1"), &json!("0x0")));
+    assert_eq!(status["aiScore"], json!("0x0"));
     let lanes = json!({ "standard": "0x0", "models": "0x0", "training": "0x0", "inference": "0x0" });
     assert_eq!(status["lanes"], lanes);
     assert_eq!(status["pool"], json!({ "pending": "0x0", "queued": "0x0" }));

@@ -28,8 +28,11 @@ pub enum Party {
 /// What favours the adversary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Favour {
-    /// Every tie of blue work goes to the adversary's block; else ties are decided by lot.
-    pub ties: bool,
+    /// The adversary's blocks are of the highest AI class and the honest ones of the lowest: ties between candidates for
+    /// selected parent go to it, and half of the surplus parents are its own.
+    pub class: bool,
+    /// The adversary's VRF outputs are the lower ones: all other ties go to it, too. Else they are decided by lot.
+    pub vrf: bool,
     /// The adversary's blocks weigh 17 and the honest ones 16; else all weigh the same.
     pub work: bool,
 }
@@ -90,6 +93,7 @@ impl Arena {
             parents: Vec::new(),
             slot: 0,
             vrf_hash: B256::ZERO,
+            ai_class: 0,
             work: 1,
             blue_score: 0,
             blue_work: 0,
@@ -130,10 +134,15 @@ impl Arena {
     /// A VRF output: of the adversary's it is the lower one, hence the winner, where ties are given to it.
     pub fn vrf_hash(&mut self, party: Party) -> B256 {
         let mut hash = B256::from(U256::from_limbs(std::array::from_fn(|_| self.rng.next())));
-        if self.favour.ties {
+        if self.favour.vrf {
             hash.0[0] = if party == Party::Adversary { 0 } else { 0xff };
         }
         hash
+    }
+
+    /// AI class of a party's blocks.
+    pub fn ai_class(&self, party: Party) -> u8 {
+        if self.favour.class && party == Party::Adversary { 3 } else { 0 }
     }
 
     const fn work(&self, party: Party) -> u128 {
@@ -221,7 +230,8 @@ impl Arena {
     pub fn make(&mut self, draft: Draft, sees: impl Fn(&Self, &B256) -> bool) -> B256 {
         let usable = |hash: &B256| Ok::<_, StorageFault>(self.slot(hash) < draft.slot && sees(self, hash));
         let sink = self.dag.best(usable).expect(NO_FAULT);
-        let parents = self.dag.select_parents(&sink, usable, self.parents_max()).expect(NO_FAULT);
+        let class = |hash: &B256| Ok(self.ai_class(self.party(hash)));
+        let parents = self.dag.select_parents(&sink, usable, class, self.parents_max()).expect(NO_FAULT);
         self.add(draft, parents)
     }
 
@@ -249,6 +259,7 @@ impl Arena {
             parents,
             slot: draft.slot,
             vrf_hash: draft.vrf_hash,
+            ai_class: self.ai_class(draft.party),
             work: self.work(draft.party),
             blue_score: data.blue_score,
             blue_work: data.blue_work,
@@ -274,14 +285,14 @@ mod tests {
 
     #[test]
     fn views_see_their_own_best_and_ties_go_where_they_should() {
-        let mut arena = Arena::new(Favour { ties: true, work: false }, 1);
+        let mut arena = Arena::new(Favour { class: true, vrf: false, work: false }, 1);
         let draft = |arena: &mut Arena, party, slot, seen| Draft { party, slot, vrf_hash: arena.vrf_hash(party), seen };
         let honest = draft(&mut arena, Party::Honest, 1, [2, 5]);
         let honest = arena.make_in(0, honest);
         let adverse = draft(&mut arena, Party::Adversary, 1, [4, 2]);
         let adverse = arena.make_in(1, adverse);
         assert_eq!((arena.sink(0, 1), arena.sink(0, 2), arena.sink(1, 2)), (B256::ZERO, honest, adverse));
-        assert_eq!(arena.sink(0, 4), adverse, "equal work: the tie is the adversary's");
+        assert_eq!(arena.sink(0, 4), adverse, "equal work: the tie goes to its class");
         let child = draft(&mut arena, Party::Honest, 5, [6, 6]);
         let child = arena.make_in(0, child);
         assert_eq!(arena.parents(&child).len(), 2);

@@ -123,7 +123,7 @@ impl Balance {
 mod tests {
     use super::*;
 
-    const AGAINST_US: Favour = Favour { ties: true, work: false };
+    const AGAINST_US: Favour = Favour { class: true, vrf: true, work: false };
 
     #[test]
     fn without_an_adversary_the_halves_mostly_agree() {

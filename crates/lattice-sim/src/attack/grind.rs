@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn a_large_share_gains_a_little() {
-        let favour = Favour { ties: true, work: false };
+        let favour = Favour { class: true, vrf: true, work: false };
         let mean = |share| (0..12).map(|seed| gain(share, favour, 4, seed)).sum::<f64>() / 12.0;
         let (small, large) = (mean(10), mean(45));
         assert!(small.abs() < 0.1 && large > 0.0 && large < 0.3, "{small} {large}");

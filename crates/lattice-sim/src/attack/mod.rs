@@ -1,8 +1,9 @@
 //! Attacks on the order alone: an adversary with a share of the stake against GHOSTDAG, without execution or finality.
 //!
-//! Each attack runs many times, each run from a seed of its own, under three settings: the *baseline* (all blocks weigh
-//! the same, ties by lot), *ties* (every tie of blue work goes to the adversary: the worst that a tie rule by AI class can
-//! do) and *work* (that, and the adversary's blocks weigh 17 against 16: the worst of the optional bonus of 1/16).
+//! Each attack runs many times, each run from a seed of its own, under four settings: the *baseline* (no AI classes, ties by
+//! lot), *class* (the weighted rule, with an adversary whose every block is of the highest class among honest ones of the
+//! lowest: selected parents and surplus parents go to it), *ties* (that, and every other tie goes to it too) and *work* (that,
+//! and its blocks weigh 17 against 16: the worst of the optional bonus of 1/16).
 
 mod arena;
 mod balance;
@@ -26,10 +27,11 @@ use serde::Serialize;
 pub const SHARES: [u32; 8] = [10, 15, 20, 25, 30, 33, 40, 45];
 
 /// The settings that are compared, by name.
-pub const SETTINGS: [(&str, Favour); 3] = [
-    ("baseline", Favour { ties: false, work: false }),
-    ("ties", Favour { ties: true, work: false }),
-    ("work", Favour { ties: true, work: true }),
+pub const SETTINGS: [(&str, Favour); 4] = [
+    ("baseline", Favour { class: false, vrf: false, work: false }),
+    ("class", Favour { class: true, vrf: false, work: false }),
+    ("ties", Favour { class: true, vrf: true, work: false }),
+    ("work", Favour { class: true, vrf: true, work: true }),
 ];
 
 /// What is run.

@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn alone_the_honest_are_blue_and_merged() {
-        let favour = Favour { ties: true, work: false };
+        let favour = Favour { class: true, vrf: true, work: false };
         let harm = Stuffing { share: 0, favour, delay_slots: 4, copies: 1 }.run(3);
         assert!(harm.blue > 0.99 && harm.starved == 0.0, "{harm:?}");
     }

@@ -44,12 +44,22 @@ impl View {
         self.tips.iter().copied().max_by_key(|tip| arena.key(tip)).expect("there is always a tip")
     }
 
-    /// Parents for a block on everything that is seen: the heaviest tips, as many as a block may name and merge, ascending
-    /// by hash.
+    /// Parents for a block on everything that is seen: the best tip, and of the others as many as a block may name and
+    /// merge; when there are more, the highest AI class and the oldest slot in turn. Ascending by hash.
     pub fn parents(&self, arena: &Arena) -> Vec<B256> {
         let mut tips = self.tips.clone();
         tips.sort_unstable_by_key(|tip| std::cmp::Reverse(arena.key(tip)));
-        tips.truncate(arena.parents_max());
+        if tips.len() > arena.parents_max() {
+            let mut highest = tips.split_off(1);
+            let mut oldest = highest.clone();
+            highest.sort_by_key(|tip| std::cmp::Reverse(arena.ai_class(arena.party(tip))));
+            oldest.sort_by_key(|tip| arena.slot(tip));
+            for tip in highest.into_iter().zip(oldest).flat_map(|(class, age)| [class, age]) {
+                if tips.len() < arena.parents_max() && !tips.contains(&tip) {
+                    tips.push(tip);
+                }
+            }
+        }
         while tips.len() > 1 && !arena.fits(&tips) {
             tips.pop();
         }

@@ -115,7 +115,7 @@ impl Race {
 mod tests {
     use super::*;
 
-    const FAIR: Favour = Favour { ties: false, work: false };
+    const FAIR: Favour = Favour { class: false, vrf: false, work: false };
 
     fn successes(race: Race, runs: u64) -> [usize; DEPTHS.len()] {
         let outcomes: Vec<_> = (0..runs).map(|seed| race.run(seed)).collect();

@@ -68,6 +68,7 @@ impl Labelled {
             parents,
             slot: 0,
             vrf_hash: self.hash,
+            ai_class: 0,
             work: self.work,
             blue_score: self.blue_score.unwrap_or_default(),
             blue_work: self.blue_work.unwrap_or_default(),
