@@ -19,6 +19,9 @@ use serde_json::json;
 /// Signature of the log of an inference; topics: this, model id, caller, input hash; data: the output as ABI bytes.
 const INFERENCE_COMPLETED: &[u8] = b"InferenceCompleted(bytes32,address,bytes32,bytes)";
 
+/// The grade that runs on the chain.
+const REPLAY: &str = "replay";
+
 pub(super) const METHODS: &[Row] = &[
     ("lattice_getInference", 2, Run::Quick(recorded)),
     ("lattice_getInferenceByTransaction", 1, Run::Quick(by_transaction)),
@@ -40,7 +43,7 @@ struct InferenceJson {
     caller: Address,
     input_hash: B256,
     input: Bytes,
-    /// Null when the transaction failed.
+    /// Null when the transaction failed, and when the answer comes later.
     output: Option<Bytes>,
     output_hash: Option<B256>,
     grade: &'static str,
@@ -56,6 +59,15 @@ fn payload(tx: &TxEnvelope) -> Option<InferencePayload> {
             TxAi::<Inference> { payload: tx.input().clone(), ..TxAi::default() }.payload().ok()
         }
         _ => None,
+    }
+}
+
+/// The name of a grade that the payload's rules allow.
+const fn grade_name(grade: u8) -> &'static str {
+    match grade {
+        InferencePayload::PROOF => "proof",
+        InferencePayload::BONDED => "bonded",
+        _ => REPLAY,
     }
 }
 
@@ -99,7 +111,7 @@ fn find(view: &View, hash: &B256) -> Result<Option<InferenceJson>, RpcError> {
         input: payload.input,
         output_hash: output.as_ref().map(keccak256),
         output,
-        grade: if payload.grade == InferencePayload::PROOF { "proof" } else { "replay" },
+        grade: grade_name(payload.grade),
         gas_used: U64::from(receipt.cumulative_gas_used - before),
         success: receipt.success,
     }))
@@ -118,6 +130,12 @@ fn replay(api: &Api, params: &mut Params<'_>) -> Answer {
             "transaction {hash} is no executed inference: give the hash of an Inference transaction"
         ))
     })?;
+    if inference.grade != REPLAY {
+        let grade = inference.grade;
+        return Err(RpcError::server(format!(
+            "inference {hash} is of grade {grade}, which is answered later: there is no run of it on the chain"
+        )));
+    }
     let recorded = inference
         .output_hash
         .ok_or_else(|| RpcError::server(format!("inference {hash} failed: there is no output to compare with")))?;

@@ -4,12 +4,12 @@ use crate::{
     client::Client,
     node::{Draft, Node, signer},
 };
-use alloy_primitives::{B256, Bytes, keccak256};
+use alloy_primitives::{B256, Bytes, U256, keccak256};
 use lattice_inference::{ImportOptions, import_onnx};
 use lattice_storage::Manifest;
 use lattice_types::{
     TxEnvelope, system,
-    tx::{AiKind, Inference, InferencePayload, ModelDeploy, ModelDeployPayload, TxAi},
+    tx::{AiKind, Inference, InferencePayload, ModelDeploy, ModelDeployPayload, RequestTerms, TxAi},
 };
 use serde_json::{Value, json};
 
@@ -265,6 +265,30 @@ fn a_model_goes_from_file_to_replayed_inference() {
     }
     let record = client.call("lattice_getInference", json!([id, keccak256(&input)]));
     assert_eq!(record, json!({ "outputHash": keccak256(&output) }));
+}
+
+#[test]
+fn an_inference_that_is_answered_later_tells_its_grade() {
+    let node = Node::start();
+    let client = node.client();
+    let model_id = active_relu(&node, &client);
+    let bonded = RequestTerms { answer_blocks: 100, bond: 1 };
+    let grades = [("proof", InferencePayload::PROOF, None), ("bonded", InferencePayload::BONDED, Some(bonded))];
+    for (nonce, (name, grade, terms)) in (0..).zip(grades) {
+        let payload = InferencePayload { model_id, grade, input: vec![0; 8].into(), terms };
+        let payload = TxAi::<Inference>::encode_payload(&payload);
+        let call = Draft::call(1, nonce, system::INFERENCE, payload);
+        let hash = client.send(&Draft { gas: 2_000_000, value: U256::from(1_000), ..call }.sign());
+        assert_eq!(client.receipt(&hash)["status"], "0x1");
+        let inference = client.call("lattice_getInferenceByTransaction", json!([hash]));
+        assert_eq!(
+            (&inference["grade"], &inference["success"], &inference["output"]),
+            (&json!(name), &json!(true), &Value::Null),
+            "{inference}"
+        );
+        let error = client.try_call("lattice_replayInference", json!([hash])).unwrap_err();
+        assert!(error["message"].as_str().unwrap().contains(name), "{error}");
+    }
 }
 
 /// An AI transaction of account 0.
