@@ -1,42 +1,33 @@
 //! Times and sizes of the state: run in release.
 //!
-//! Prints wall and processor time for batches of updates with their root over 300,000 accounts, the memory of 1,000,000
-//! accounts, and the time to rebuild those from the flat base. Figures belong to the machine they were taken on.
+//! Prints wall and processor time for batches of updates with their root over 300,000 accounts, lookups and proofs; then,
+//! over 10,000 accounts in an archive of 4,100 blocks of 100 changes each, the time of a balance and a proof at growing
+//! depth, with nothing read before. Figures belong to the machine they were taken on. How memory, disk and blocks grow with
+//! the number of accounts tells `lattice bench state`.
 #![allow(clippy::unwrap_used)]
 
-mod measure;
-
 use std::collections::BTreeMap;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
 use alloy_primitives::{Address, B256, U256, keccak256};
 use lattice_state::{Account, AccountDiff, Layers, Retention, State, StateDiff};
-use lattice_storage::{Batch, Kv, MemoryKv};
-use measure::{processor_ms, resident_mb};
+use lattice_storage::{Batch, FjallKv, Kv};
 
-/// Argument that asks for the second part alone.
-const MILLION: &str = "million";
+/// Runs of which the median is told.
+const ROUNDS: u64 = 9;
 
 fn main() {
-    if std::env::args().any(|argument| argument == MILLION) {
-        return million();
-    }
     keccak();
-    // Held while memory is measured, so that the trie cannot settle in what the diff leaves behind.
     let genesis = diff(0..300_000, 1);
-    let before = resident_mb();
     let state = timed("300,000 accounts: build", || State::empty().apply(&genesis));
     timed("300,000 accounts: first root", || state.root());
-    println!("300,000 accounts: {:.0} MB", resident_mb() - before);
     for (count, rounds) in [(1_000_u64, 40_u64), (10_000, 20)] {
         update(&state, count, rounds, 0);
         update(&state, count, rounds, 4);
     }
     lookups(&state);
-    // A process of its own: memory that was freed here would hide what the rebuilt trie takes.
-    Command::new(std::env::current_exe().unwrap()).arg(MILLION).status().unwrap();
+    archive();
 }
 
 /// Averages over versions that each change `count` accounts spread over all, with `slots` storage slots in each.
@@ -76,21 +67,6 @@ fn lookups(state: &State) {
     println!("proof of an account: {} ns, {} bytes", start.elapsed().as_nanos() / 1_000, bytes / 1_000);
 }
 
-fn million() {
-    let kv = Arc::new(MemoryKv::new());
-    let mut batch = Batch::new();
-    let genesis = diff(0..1_000_000, 1);
-    std::mem::forget(Layers::init(kv.clone(), B256::ZERO, &genesis, Retention::default(), &mut batch).unwrap());
-    kv.write(batch).unwrap();
-    let before = resident_mb();
-    let layers = timed("1,000,000 accounts: rebuild from the flat base", || {
-        Layers::open(kv.clone(), Retention::default()).unwrap()
-    });
-    let state = layers.resident(&layers.base()).unwrap().clone();
-    timed("1,000,000 accounts: first root", || state.root());
-    println!("1,000,000 accounts: {:.0} MB", resident_mb() - before);
-}
-
 fn keccak() {
     let block = [7_u8; 532];
     let start = Instant::now();
@@ -99,6 +75,65 @@ fn keccak() {
         digest = std::hint::black_box(keccak256(std::hint::black_box(&block)));
     }
     println!("keccak of a full branch: {} ns ({digest})", start.elapsed().as_nanos() / 100_000);
+}
+
+fn archive() {
+    const ACCOUNTS: u64 = 10_000;
+    const BLOCKS: u64 = 4_100;
+    let dir = tempfile::tempdir().unwrap();
+    let kv = Arc::new(FjallKv::open(dir.path()).unwrap());
+    let retention = Retention { archive: true, ..Retention::default() };
+    let mut batch = Batch::new();
+    let mut layers = Layers::init(kv.clone(), block(0), &diff(0..ACCOUNTS, 1), retention, &mut batch).unwrap();
+    kv.write(batch).unwrap();
+    let mut state = layers.resident(&block(0)).unwrap().clone();
+    let mut flatten_ms = Vec::new();
+    for height in 1..=BLOCKS {
+        let diff = diff((0..100).map(|index| (height * 7_919 + index * 101) % ACCOUNTS), height + 1);
+        state = state.apply(&diff);
+        let mut batch = Batch::new();
+        layers.insert(block(height), block(height - 1), &diff, state.clone(), &mut batch).unwrap();
+        if height.is_multiple_of(32) {
+            let start = Instant::now();
+            layers.flatten_to(block(height), &mut batch).unwrap();
+            flatten_ms.push(ms(start));
+        }
+        kv.write(batch).unwrap();
+    }
+    let flatten = median(flatten_ms);
+    println!("archive of {BLOCKS} blocks: flattening 32 of them takes {flatten:.1} ms");
+    let base = layers.base_height();
+    drop(layers);
+    for depth in [1, 10, 100, 1_000, 4_000] {
+        let (mut balance, mut proof) = (Vec::new(), Vec::new());
+        for round in 0..ROUNDS {
+            // Opened anew: no version of the past is at hand.
+            let layers = Layers::open(kv.clone(), retention).unwrap();
+            let history = layers.history().unwrap();
+            layers.resident(&layers.base()).unwrap().root();
+            let start = Instant::now();
+            let state: State = history.state(&*kv, base - depth, block(base - depth)).unwrap().unwrap();
+            state.account(&address(round)).unwrap();
+            balance.push(ms(start));
+            state.proof(&address(round), &[]);
+            proof.push(ms(start));
+        }
+        let (balance, proof) = (median(balance), median(proof));
+        println!("archive, {depth} blocks below its base: balance {balance:.2} ms, proof {proof:.2} ms (n = {ROUNDS})");
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn ms(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+fn block(height: u64) -> B256 {
+    keccak256(height.to_be_bytes())
 }
 
 fn diff(indices: impl IntoIterator<Item = u64>, nonce: u64) -> StateDiff {
@@ -119,6 +154,14 @@ fn address(index: u64) -> Address {
 
 fn slot_of(address: &Address, slot: u64) -> U256 {
     U256::from_be_bytes(keccak256([address.as_slice(), &slot.to_be_bytes()].concat()).0)
+}
+
+/// Processor time of this process, all threads; zero where /proc is absent. Resolution: one clock tick (10 ms).
+fn processor_ms() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<_> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+    (ticks(11) + ticks(12)) * 10.0
 }
 
 fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {

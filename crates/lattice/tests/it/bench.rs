@@ -40,6 +40,31 @@ fn without_a_url_a_node_is_started_and_ended() {
     assert!(text.code == 0 && text.stdout.contains("transfer x 5"), "{text:?}");
 }
 
+#[test]
+fn receipts_are_read_in_three_ways() {
+    let report = run(&["bench", "receipts", "--n", "3000", "--rounds", "1", "--json"]).ok();
+    // The gas limit of a block holds 2,857 transfers: all others go into a second one.
+    assert_eq!((&report["blocks"], &report["largest_block"]), (&json!(2), &json!(2_857)), "{report}");
+    for way in ["one_by_one", "batched", "by_block"] {
+        assert!(report[way]["median_s"].as_f64().unwrap() > 0.0, "{report}");
+    }
+    let url = foreign_node("");
+    run(&["bench", "receipts", "--url", &url, "--n", "0"]).fails(2, &["--n"]);
+}
+
+#[test]
+fn a_state_is_measured_by_its_number_of_accounts() {
+    let args = ["bench", "state", "--accounts", "1000,3000", "--transfers", "20", "--updates", "2000", "--json"];
+    let report = run(&args).ok();
+    for (state, accounts) in report["states"].as_array().unwrap().iter().zip([1_000, 3_000]) {
+        let changes = (&state["block"]["changes"], &state["version"]["changes"]);
+        assert_eq!((&state["accounts"], changes), (&json!(accounts), (&json!(20), &json!(accounts.min(2_000)))));
+        assert!(state["disk_bytes"].as_u64().unwrap() > 50 * accounts, "{state}");
+        assert!(state["block"]["wall_ms"].as_f64().unwrap() > 0.0, "{state}");
+    }
+    run(&["bench", "state", "--accounts", "1"]).fails(2, &["--accounts"]);
+}
+
 /// A node of another kind: mines nothing, and refuses what the test tells it to.
 fn foreign_node(refuses: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,5 +1,8 @@
 //! `lattice bench`: measurements that print one object each, made so that a stranger can repeat them.
 
+mod process;
+mod receipts;
+mod state;
 mod tps;
 
 use super::Output;
@@ -16,11 +19,17 @@ pub struct Args {
 enum Command {
     /// Transactions mined a second through JSON-RPC, and what each costs the node in CPU time
     Tps(tps::Args),
+    /// The time in which a node hands out the receipts of full blocks
+    Receipts(receipts::Args),
+    /// Memory, disk and the time of a block, and how they grow with the number of accounts
+    State(state::Args),
 }
 
 /// `lattice bench`: runs the measurement that the arguments name.
 pub fn run(args: Args, output: Output) -> Result<(), Failure> {
     match args.command {
         Command::Tps(args) => tps::run(&args, output),
+        Command::Receipts(args) => receipts::run(&args, output),
+        Command::State(args) => state::run(&args, output),
     }
 }

@@ -9,6 +9,8 @@ use std::{
 
 /// Length of a tick in `/proc/PID/stat`: USER_HZ is 100 on every Linux of today.
 const TICK: Duration = Duration::from_millis(10);
+/// Bytes of a page of memory on the processors that nodes run on.
+const PAGE_BYTES: u64 = 4_096;
 /// State LISTEN in `/proc/net/tcp`.
 const LISTEN: &str = "0A";
 
@@ -45,6 +47,12 @@ fn owner_of_socket(inode: &str) -> Option<u32> {
 /// CPU time, user and system, that a process has used so far.
 pub fn cpu_time(pid: u32) -> Option<Duration> {
     ticks(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?).map(|ticks| TICK * ticks)
+}
+
+/// Memory of this process that lies in RAM, bytes; none where there is no `/proc`.
+pub fn resident_bytes() -> Option<u64> {
+    let pages: u64 = fs::read_to_string("/proc/self/statm").ok()?.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * PAGE_BYTES)
 }
 
 /// Fields 14 and 15 of proc(5)'s stat. The name before them stands in parentheses and may hold anything.
@@ -102,7 +110,7 @@ mod tests {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
         assert_eq!(listener("127.0.0.1", port), Some(std::process::id()));
-        assert!(cpu_time(std::process::id()).is_some());
+        assert!(cpu_time(std::process::id()).is_some() && resident_bytes() > Some(1 << 20));
         assert_eq!(listener("192.0.2.1", port), None);
     }
 }

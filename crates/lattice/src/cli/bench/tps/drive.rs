@@ -131,7 +131,7 @@ impl<'a> Load<'a> {
         let start = Instant::now();
         let refused = self.submit(&bodies, start + self.timeout)?;
         let submitted = start.elapsed();
-        let missing = if refused.0 == 0 { self.wait(client, start)? } else { 0 };
+        let missing = if refused.0 == 0 { self.wait(start)? } else { 0 };
         let mined = start.elapsed();
         let cpu = self.target.cpu_time().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
         let blocks = block_number(client)?.saturating_sub(first_block);
@@ -205,7 +205,11 @@ impl<'a> Load<'a> {
     }
 
     /// Asks for the nonces until every sender's last transaction is mined; gives how many are missing at the end.
-    fn wait(&self, client: &Client, start: Instant) -> Result<usize, Failure> {
+    ///
+    /// # Errors
+    /// When the node stops answering.
+    pub fn wait(&self, start: Instant) -> Result<usize, Failure> {
+        let client = self.target.client();
         let mut left: Vec<&Sent> = self.work.senders.iter().collect();
         loop {
             let mut missing = 0;

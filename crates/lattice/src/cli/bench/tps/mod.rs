@@ -11,17 +11,17 @@
 //! hardhat. Kinds that need models go to Lattice nodes only, and keep what waits within a block's gas target
 //! ([`models::gas_in_flight`]).
 
-mod drive;
+pub mod drive;
 mod models;
-mod process;
-mod target;
-mod work;
+pub mod target;
+pub mod work;
 
 use self::{
     drive::{Load, Measured},
     target::Target,
     work::Kind,
 };
+use super::process;
 use crate::{cli::Output, failure::Failure};
 use serde::Serialize;
 use std::time::Duration;

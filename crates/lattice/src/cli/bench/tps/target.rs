@@ -1,6 +1,6 @@
 //! The node that is measured: one that runs, or a development node of our own in a child process.
 
-use super::process;
+use super::super::process;
 use crate::{client::Client, failure::Failure};
 use serde_json::{Value, json};
 use std::{
