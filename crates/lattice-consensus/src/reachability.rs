@@ -5,9 +5,10 @@
 //! merged it, ordered by interval; a is in the past of b when one of those is on the chain of b (the method of Kaspa).
 //!
 //! Where Kaspa keeps room by reallocating whole subtrees around a moving root, here the interval ends are an ordered list
-//! with labels (Bender, Cole, Demaine, Farach-Colton, Zito: "Two simplified algorithms for maintaining order in a list",
-//! 2002): a full place is relabelled within the smallest surroundings that are sparse enough, O(log n) labels an
-//! insertion amortised whatever an adversary builds. Relabelling never changes the order, so covering sets stay sorted.
+//! with labels. Where a place is full, the empty space of the sibling that the chain left is usually a few ends away, and
+//! those few are moved. Where it is not, the place is relabelled within the smallest surroundings that are sparse enough
+//! (Bender, Cole, Demaine, Farach-Colton, Zito: "Two simplified algorithms for maintaining order in a list", 2002),
+//! O(log n) labels an insertion amortised. Relabelling never changes the order, so covering sets stay sorted.
 //!
 //! Nodes of recent blocks are in memory, older ones are read from the store when they are asked for. The neighbours of a
 //! new end are those of recent blocks and of their chain, so relabelling does not wander into the deep past either.
@@ -20,10 +21,15 @@ use lattice_storage::StorageFault;
 
 use crate::older::Held;
 
-/// Room that a new interval leaves on each side, when there is plenty: for later siblings.
-const SLACK_MAX: u64 = 1 << 32;
+/// Room that a new interval leaves on each side, when there is plenty: for later siblings. The labels last for 2^34
+/// blocks that keep so much.
+const SLACK_MAX: u64 = 1 << 28;
 /// Below this many labels of slack a new interval takes a quarter instead of a 1,024th.
 const SLACK_MIN: u64 = 1 << 16;
+/// How many ends on each side of a full place are searched for empty space.
+const NEAR_MAX: u64 = 256;
+/// How many labels an end near empty space must have around.
+const NEAR_LABELS: u64 = 1 << 40;
 /// Surroundings smaller than 2^16 labels are not worth relabelling alone.
 const ROOM_BITS_MIN: u32 = 16;
 
@@ -230,11 +236,50 @@ impl Reachability {
     }
 
     /// Relabels the surroundings of an end so that there is room after it.
-    ///
-    /// Ranges of 2^i labels around it are tried, each twice the last, until one holds at most 2^(0.45 i) ends: this
+    fn make_room_after(&mut self, after: End, changed: &mut Vec<u64>) -> Result<(), StorageFault> {
+        let range = match self.empty_space_near(after)? {
+            Some(range) => range,
+            None => self.sparse_surroundings(after)?,
+        };
+        self.relabel(&range, after, changed)
+    }
+
+    /// The fewest ends around one, as many on each side, with plenty of labels among them. Those that stay behind keep
+    /// no more than any other, and all else goes to the place that is being filled.
+    fn empty_space_near(&self, after: End) -> Result<Option<Range>, StorageFault> {
+        let (mut first, mut last, mut count, mut near) = (after, after, 1, 4);
+        let mut steps = 0;
+        while near <= NEAR_MAX {
+            for _ in steps..near {
+                let beside = (self.previous(first)?, self.next(last)?);
+                if beside.0 != NONE {
+                    (first, count) = (beside.0, count + 1);
+                }
+                if beside.1 != NONE {
+                    (last, count) = (beside.1, count + 1);
+                }
+            }
+            let low = self.label(first)?;
+            let span = self.label(last)? - low;
+            if span / NEAR_LABELS >= count {
+                return Ok(Some(Range {
+                    first,
+                    last,
+                    count,
+                    low,
+                    room: u128::from(span) + 1,
+                    step_max: SLACK_MAX.into(),
+                }));
+            }
+            (steps, near) = (near, 2 * near);
+        }
+        Ok(None)
+    }
+
+    /// Ranges of 2^i labels around an end are tried, each twice the last, until one holds at most 2^(0.45 i) ends: this
     /// threshold falls with size, which gives the amortised bound. From there the range still doubles as long as that
     /// takes in few more ends: empty space next to a grown place is taken over as a whole.
-    fn make_room_after(&mut self, after: End, changed: &mut Vec<u64>) -> Result<(), StorageFault> {
+    fn sparse_surroundings(&self, after: End) -> Result<Range, StorageFault> {
         let centre = self.label(after)?;
         let (mut first, mut last, mut count) = (after, after, 1u64);
         let mut found: Option<(u64, Range)> = None;
@@ -258,7 +303,8 @@ impl Reachability {
                 last = next;
                 count += 1;
             }
-            let range = Range { first, last, count, low, bits };
+            let room = 1 << bits;
+            let range = Range { first, last, count, low, room, step_max: u128::MAX };
             match &mut found {
                 Some((_, best)) if count <= count_max => *best = range,
                 Some(_) => break,
@@ -267,19 +313,21 @@ impl Reachability {
             }
         }
         let (_, range) = found.expect("the range of all labels is always taken");
-        self.relabel(&range, after, changed)
+        Ok(range)
     }
 
-    /// Spreads the ends of a range: half of the free labels evenly, the other half where the range is being filled,
+    /// Spreads the ends of a range: at most half of the free labels evenly, the others where the range is being filled,
     /// because that is where the next blocks will come.
     fn relabel(&mut self, range: &Range, hot: End, changed: &mut Vec<u64>) -> Result<(), StorageFault> {
-        let free = (1u128 << range.bits) - u128::from(range.count);
-        let step = 1 + free / 2 / u128::from(range.count + 1);
+        let count = u128::from(range.count);
+        let free = range.room - count;
+        let step = 1 + (free / 2 / count).min(range.step_max);
+        let hot_room = range.room - count * step;
         let mut used = 0u128;
         let mut end = range.first;
         loop {
             used += step;
-            // used is at most count * step + free / 2 <= 2^bits, so the label stays inside of the range.
+            // used is at most count * step + hot_room, which is the room, so the label stays inside of it.
             let node = self.nodes.node_mut(end / 2)?;
             *node.label_mut(end) = range.low + (used - 1) as u64;
             changed.push(end / 2);
@@ -287,20 +335,22 @@ impl Reachability {
                 return Ok(());
             }
             if end == hot {
-                used += free / 2;
+                used += hot_room;
             }
             end = node.next[(end % 2) as usize];
         }
     }
 }
 
-/// Ends `first..=last` of the list, which are those with labels in `low..low + 2^bits`.
+/// Ends `first..=last` of the list, which are those with labels in `low..low + room`.
 struct Range {
     first: End,
     last: End,
     count: u64,
     low: u64,
-    bits: u32,
+    room: u128,
+    /// Labels that an end which is not being filled keeps, at most.
+    step_max: u128,
 }
 
 /// Labels to leave on each side of a new interval in a gap. Most of the gap goes to the new block, as its chain may

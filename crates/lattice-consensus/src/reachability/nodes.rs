@@ -170,7 +170,8 @@ impl Nodes {
     /// The batch with the changes is written: the store shows them.
     pub(crate) fn settle(&mut self) {
         let Some(older) = &self.older else { return };
-        for (block, node) in self.changing.drain() {
+        // Taken, not drained: a map that has once held many keeps their room.
+        for (block, node) in std::mem::take(&mut self.changing) {
             match node {
                 Some(node) => older.keep(block, node),
                 None => older.forget(block),

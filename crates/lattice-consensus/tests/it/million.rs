@@ -1,6 +1,11 @@
 //! Long DAGs on the disk engine: memory and store stay flat.
 
-use std::{fs, path::Path, sync::Arc, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
 
 use lattice_consensus::{Dag, DagParams, Residency};
 use lattice_storage::{Batch, FjallKv, Kv};
@@ -10,6 +15,12 @@ use crate::{
     restart::create,
     text::{facts, hash, params},
 };
+
+/// Rows that one block may cause, those of the window's step and of what is pruned included.
+const BATCH_MAX: usize = 1_000;
+
+/// The memory that is measured is the whole process's, so these tests take turns.
+static ALONE: Mutex<()> = Mutex::new(());
 
 /// Resident memory of this process, kB; 0 where the system does not tell.
 fn resident_kb() -> u64 {
@@ -29,14 +40,16 @@ fn disk_bytes(path: &Path) -> u64 {
         .sum()
 }
 
-/// Figures after each tenth: blocks kept, memory in kB, bytes on disk.
+/// Figures after each tenth: memory in kB, bytes on disk, rows of the largest batch that a block has caused.
 struct Tenth {
     memory_kb: u64,
     disk: u64,
+    batch: usize,
 }
 
 /// Inserts blocks by producers whose views are up to `delay` blocks old, reopening the store in the middle.
 fn grow(blocks: u64, params: DagParams) -> Vec<Tenth> {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = tempfile::tempdir().unwrap();
     let mut kv = Arc::new(FjallKv::open(folder.path()).unwrap());
     let genesis = facts(hash("genesis"), vec![], 0);
@@ -44,7 +57,7 @@ fn grow(blocks: u64, params: DagParams) -> Vec<Tenth> {
     let open = |kv: &Arc<FjallKv>| Dag::open_with(kv.clone(), params, Residency::default()).unwrap().unwrap();
     let mut dag = open(&kv);
     let mut producers = Producers::new(7, 6, genesis.hash);
-    let (mut tenths, mut removed) = (Vec::new(), 0);
+    let (mut tenths, mut removed, mut largest) = (Vec::new(), 0, 0);
     let started = Instant::now();
     for number in 1..=blocks {
         let mut batch = Batch::new();
@@ -54,6 +67,7 @@ fn grow(blocks: u64, params: DagParams) -> Vec<Tenth> {
         let sink = producers.see(&dag);
         let pruned = dag.prune(&sink, &mut batch).unwrap();
         removed += pruned.blocks.len() + pruned.points.len();
+        largest = largest.max(batch.len());
         kv.write(batch).unwrap();
         if number == blocks / 2 {
             drop(dag);
@@ -66,9 +80,9 @@ fn grow(blocks: u64, params: DagParams) -> Vec<Tenth> {
             assert_eq!(dag.best(|_| Ok(true)).unwrap(), sink);
         }
         if number.is_multiple_of(blocks / 10) {
-            let tenth = Tenth { memory_kb: resident_kb(), disk: disk_bytes(folder.path()) };
+            let tenth = Tenth { memory_kb: resident_kb(), disk: disk_bytes(folder.path()), batch: largest };
             println!(
-                "{number} blocks, {} kept, {} MB of memory, {} MB on disk, {:.0} blocks/s",
+                "{number} blocks, {} kept, {} MB of memory, {} MB on disk, at most {largest} rows a block, {:.0} blocks/s",
                 dag.len() as usize - removed,
                 tenth.memory_kb >> 10,
                 tenth.disk >> 20,
@@ -88,6 +102,8 @@ fn assert_flat(tenths: &[Tenth], memory_slack_kb: u64, disk_slack: u64) {
     assert!(memory <= middle.memory_kb + memory_slack_kb, "{memory} kB after {} kB", middle.memory_kb);
     let disk = most(&|tenth| tenth.disk, &tenths[..5]);
     assert!(last.disk <= disk + disk_slack, "{} bytes on disk after at most {disk}", last.disk);
+    // Labels that run out are a pause of as many rows.
+    assert!(last.batch <= BATCH_MAX, "{} rows for one block", last.batch);
 }
 
 #[test]
