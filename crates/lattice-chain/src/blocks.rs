@@ -48,6 +48,12 @@ impl BlockCache {
         self.dag.lock().unwrap_or_else(PoisonError::into_inner).put(block.hash(), block);
     }
 
+    /// Drops what is kept of a pruned block.
+    pub fn forget(&self, hash: &B256) {
+        self.executed.lock().unwrap_or_else(PoisonError::into_inner).pop(hash);
+        self.dag.lock().unwrap_or_else(PoisonError::into_inner).pop(hash);
+    }
+
     fn executed(&self, hash: &B256) -> Option<Arc<EvmBlock>> {
         self.executed.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
     }
@@ -192,6 +198,15 @@ pub fn put_block(batch: &mut Batch, block: &CheckedBlock) {
     batch.put(Table::Headers, hash.as_slice(), alloy_rlp::encode(header));
     batch.put(Table::Wins, [&win_key(header)[..], hash.as_slice()].concat(), []);
     batch.put(Table::Bodies, hash.as_slice(), alloy_rlp::encode(body));
+}
+
+/// Stages the removal of a pruned block's body, win and verdict. The genesis has an empty body, which stays.
+pub fn delete_block(batch: &mut Batch, hash: &B256, header: &DagHeader) {
+    if !header.parents.is_empty() {
+        batch.delete(Table::Bodies, hash.as_slice());
+    }
+    batch.delete(Table::Wins, [&win_key(header)[..], hash.as_slice()].concat());
+    put_status(batch, hash, BlockStatus::NotExecuted);
 }
 
 /// Stages a verdict.

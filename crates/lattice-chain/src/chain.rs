@@ -12,7 +12,7 @@ use crate::{
 };
 use alloy_primitives::B256;
 use lattice_consensus::{
-    BlockFacts, Dag, DagParams, TieRule,
+    BlockFacts, Dag, DagParams, Residency, TieRule,
     finality::{FinalityConflict, LocalFinality},
 };
 use lattice_state::{Layers, Retention, State, StateDiff};
@@ -78,7 +78,8 @@ pub struct Effects {
 /// What a node may choose for itself: nobody else can tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ChainOptions {
-    /// Keep the state of every block from now on, not only those of the window. A store that did so once goes on.
+    /// Keep every block, and its state, from now on, not only what the pruning depth and the window span. A store that did so
+    /// once goes on.
     pub archive: bool,
     /// A checkpoint that the operator trusts (weak subjectivity): only chains that hold it are followed. What the node
     /// has finalised beyond it weighs more.
@@ -168,9 +169,16 @@ impl Chain {
         genesis: B256,
         options: ChainOptions,
     ) -> Result<Self, ChainError> {
-        let dag = Dag::open(kv.clone(), params(&spec))?
-            .ok_or_else(|| StorageFault::corrupt(Table::Relations, "the DAG is missing"))?;
         let layers = Layers::open(kv.clone(), retention(&spec, options))?;
+        let mut params = params(&spec);
+        // What the pruning depth spans need not be in memory: it could not be pruned.
+        let residency =
+            Residency { blocks: Residency::default().blocks.min(params.pruning_depth), ..Default::default() };
+        if layers.history().is_some() {
+            params.pruning_depth = u64::MAX;
+        }
+        let dag = Dag::open_with(kv.clone(), params, residency)?
+            .ok_or_else(|| StorageFault::corrupt(Table::Relations, "the DAG is missing"))?;
         let cache = Arc::new(BlockCache::new());
         let reader = BlockReader::new(kv.clone(), cache);
         let sink = kv.get(Table::Meta, SINK)?;

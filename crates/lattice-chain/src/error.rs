@@ -121,6 +121,17 @@ pub enum ViewError {
     /// The selected chain has no such block.
     #[error("block {0} does not exist")]
     UnknownBlock(u64),
+    /// The block lies below the pruning point. The first words are those of other Ethereum clients.
+    #[error(
+        "pruned history unavailable: this node keeps blocks, transactions and receipts from block {kept_from} on and has \
+         pruned block {number}; ask an archive node, or start this one with --archive to keep all from then on"
+    )]
+    BlockPruned {
+        /// The block asked for.
+        number: u64,
+        /// The oldest block that is kept.
+        kept_from: u64,
+    },
     /// The block's state lies before the window.
     #[error(
         "historical state of block {number} is not available: this node keeps the states of the newest {window} blocks \

@@ -82,10 +82,12 @@ impl Chain {
             Err(other) => return Err(other),
         };
         self.dag.insert(prepared, &mut batch)?;
+        self.prune(&mut batch)?;
         blocks::put_block(&mut batch, &block);
         self.fork.stage_block(block.clone());
         let conflict = self.observe(&standing, &mut batch)?;
-        self.committee.put_standing(hash, standing, &mut batch);
+        let parent = self.committee.standing(&data.selected_parent)?;
+        self.committee.put_standing(hash, standing, &parent, &mut batch);
         let mut effects = self.advance(&mut batch)?;
         self.commit(batch)?;
         effects.conflict = conflict;

@@ -7,7 +7,7 @@
 //!
 //! Rooms: [`chain`](Chain) dispatches; `intake` inserts blocks and keeps orphans; `advance` moves the sink: executes,
 //! disqualifies, reorganises; `committee` knows who may produce and vote and what is final; `template` builds our own blocks; `pool` keeps transactions; `blocks` reads and stages
-//! what is stored; `models` loads verified models; [`View`] is what everybody else reads.
+//! what is stored; `models` loads verified models; `prune` forgets what nobody needs; [`View`] is what everybody else reads.
 
 mod advance;
 mod backend;
@@ -19,6 +19,7 @@ mod intake;
 mod linear;
 mod models;
 mod pool;
+mod prune;
 mod template;
 mod view;
 

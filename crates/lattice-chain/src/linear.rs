@@ -89,6 +89,7 @@ impl View {
             kv,
             tips: vec![head.dag_hash],
             head,
+            oldest: 0,
             states,
             history: None,
             models,

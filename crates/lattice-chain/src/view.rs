@@ -32,6 +32,8 @@ pub struct View {
     pub(crate) kv: Arc<dyn KvRead>,
     pub(crate) blocks: BlockReader,
     pub(crate) head: Arc<EvmBlock>,
+    /// Number of the oldest block that is kept whole.
+    pub(crate) oldest: u64,
     pub(crate) tips: Vec<B256>,
     /// States of the newest chain blocks, newest first: the head's number is the first one's.
     pub(crate) states: Vec<State>,
@@ -101,6 +103,8 @@ impl View {
             blocks: BlockReader::new(kv.clone(), chain.fork.blocks.cache().clone()),
             kv,
             head: chain.fork.head.clone(),
+            // Of the bottom itself some carriers are gone.
+            oldest: Some(chain.dag.bottom()?.1).filter(|&bottom| bottom > 0).map_or(0, |bottom| bottom + 1),
             tips: chain.dag.tips(),
             states,
             history: chain.layers.history(),
@@ -160,12 +164,23 @@ impl View {
         Ok(standing.epoch.at(&EpochParams { epoch_slots: self.spec.epoch_slots }, slot))
     }
 
+    /// Number of the oldest block that is kept with its transactions and receipts. Of those before, only the genesis is.
+    pub const fn oldest_block(&self) -> u64 {
+        self.oldest
+    }
+
     /// The EVM block at a height of the selected chain.
-    pub fn block_by_number(&self, number: u64) -> Result<Option<Arc<EvmBlock>>, StorageFault> {
+    ///
+    /// # Errors
+    /// [`ViewError::BlockPruned`] for those before the oldest kept, and faults.
+    pub fn block_by_number(&self, number: u64) -> Result<Option<Arc<EvmBlock>>, ViewError> {
         if number == self.head.header.number {
             return Ok(Some(self.head.clone()));
         }
-        self.chain_block(self.blocks.canonical_by_number(number)?)
+        if (1..self.oldest).contains(&number) {
+            return Err(ViewError::BlockPruned { number, kept_from: self.oldest });
+        }
+        Ok(self.chain_block(self.blocks.canonical_by_number(number)?)?)
     }
 
     /// The EVM block of the selected chain with this hash.
@@ -221,9 +236,9 @@ impl View {
             let (window, kept_from) = (self.spec.state_window, self.oldest_state());
             return Err(ViewError::StatePruned { number, window, kept_from });
         };
+        let block = self.block_by_number(number)?;
         let missing = || StorageFault::corrupt(Table::Canonical, format!("block {number} is missing"));
-        let block = self.blocks.canonical_by_number(number)?.ok_or_else(missing)?;
-        let state = history.state(&*self.kv, number, block)?;
+        let state = history.state(&*self.kv, number, block.ok_or_else(missing)?.dag_hash)?;
         state.ok_or(ViewError::StateNotArchived { number, kept_from: history.oldest() })
     }
 

@@ -69,6 +69,20 @@ pub enum InvalidHeader {
         /// The pruning point of this node.
         point: B256,
     },
+    /// The block names parents that this node does not know, and claims too low a blue score to have the pruning point in
+    /// its past: they were pruned, or never were.
+    #[error(
+        "the block's blue score {blue_score} is not above that of the pruning point {point}, which is {point_score}, and its \
+         parents are not kept: it comes too late"
+    )]
+    BelowPruningPoint {
+        /// In the header.
+        blue_score: u64,
+        /// The pruning point of this node.
+        point: B256,
+        /// Its blue score.
+        point_score: u64,
+    },
     /// The claimed blue score is not the one that GHOSTDAG gives.
     #[error("header claims blue score {claimed}, GHOSTDAG gives {computed}")]
     WrongBlueScore {

@@ -1,7 +1,7 @@
 //! What goes wrong: errors of calls as JSON-RPC objects, and faults that keep the server from starting.
 //!
 //! Codes are JSON-RPC 2.0's, and geth's where Ethereum tools look for them: 3 for a revert (with the revert data), -32000
-//! for a refused transaction or a block that is not there.
+//! for a refused transaction or a block that is not there, 4444 for one that was pruned.
 
 use alloy_primitives::{Bytes, hex};
 use lattice_chain::{AdmissionError, ExecutionError, ModelError, SimulationError, StorageFault, ViewError};
@@ -24,6 +24,8 @@ pub const SERVER: i32 = -32000;
 pub const TIMEOUT: i32 = -32002;
 /// The answer would exceed a limit.
 pub const LIMIT: i32 = -32005;
+/// The block lies before what this node keeps: geth's code, after EIP-4444.
+pub const PRUNED: i32 = 4444;
 /// The EVM reverted; `data` is what it returned.
 pub const REVERT: i32 = 3;
 
@@ -97,6 +99,7 @@ impl From<ViewError> for RpcError {
             }
             ViewError::Simulation(SimulationError::Execution(ExecutionError::Fault(fault))) => Self::internal(fault),
             ViewError::Storage(fault) => fault.into(),
+            pruned @ ViewError::BlockPruned { .. } => Self::new(PRUNED, pruned.to_string()),
             ViewError::State(fault) => Self::internal(fault),
             other => Self::server(other.to_string()),
         }
@@ -132,4 +135,17 @@ pub enum RpcFault {
         /// What the system says.
         source: std::io::Error,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pruned_block_has_the_code_that_clients_know() {
+        let error = RpcError::from(ViewError::BlockPruned { number: 7, kept_from: 100 });
+        assert_eq!(error.code, PRUNED);
+        assert!(error.message.starts_with("pruned history unavailable: "), "{}", error.message);
+        assert!(error.message.contains("from block 100 on") && error.message.contains("pruned block 7"));
+    }
 }

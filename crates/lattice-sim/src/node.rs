@@ -7,6 +7,7 @@ use lattice_storage::{ArtifactStore, FaultKind, FaultyKv, Kv, MemoryKv};
 use lattice_types::{ChainSpec, CheckedBlock, Checkpoint, EvmBlock, Vote};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    iter,
     sync::Arc,
 };
 
@@ -123,8 +124,9 @@ impl Node {
         self.canonical.clear();
         self.height_of.clear();
         let view = chain.view()?;
-        for number in 0..=chain.head().header.number {
-            if let Some(block) = view.block_by_number(number)? {
+        for number in iter::once(0).chain(view.oldest_block().max(1)..=chain.head().header.number) {
+            let block = view.block_by_number(number).map_err(|error| ChainError::Fault(error.to_string()))?;
+            if let Some(block) = block {
                 self.link(&block);
             }
         }

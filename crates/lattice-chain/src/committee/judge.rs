@@ -134,7 +134,7 @@ impl Chain {
             self.check_readiness(certificate, judged.epoch, &set)?;
         }
         for certificate in &block.block().body.certificates {
-            self.check_certificate(certificate, &header.parents, batch)?;
+            self.check_certificate(certificate, &header.parents, &parent.finality, batch)?;
         }
         let mut standing = self.fold(block, data, &parent)?;
         let finalised = standing.finality.finalised();
@@ -173,10 +173,16 @@ impl Chain {
         &mut self,
         certificate: &Certificate,
         parents: &[B256],
+        finality: &Finality,
         batch: &mut Batch,
     ) -> Result<(), ChainError> {
         let target = certificate.vote.target;
         let refuse = |error| InvalidStanding::Certificate { target, error };
+        // It would count for nothing, and whether it holds only those could tell who have pruned nothing.
+        let (index, finalised) = (target.index, finality.finalised().index);
+        if index <= finalised {
+            return Err(refuse(InvalidCertificate::Overtaken { index, finalised }).into());
+        }
         if !self.is_in_past(&target.hash, parents)? {
             return Err(refuse(InvalidCertificate::TargetNotInPast).into());
         }

@@ -68,6 +68,9 @@ impl CommitteeParams {
         if spec.epoch_slots < 3 || spec.checkpoint_slots == 0 {
             return Err(bad("an epoch has at least 3 slots, a checkpoint at least 1"));
         }
+        if spec.pruning_depth < spec.merge_depth.saturating_mul(2) {
+            return Err(bad("the pruning depth is at least twice the merge depth"));
+        }
         let lottery = match spec.active_slot_ppm {
             PPM => None,
             ppm => Some(Lottery::new(ppm).map_err(|error| bad(&error.to_string()))?),
@@ -111,7 +114,7 @@ impl Committee {
     /// Stages what the genesis block says.
     pub fn init(spec: &ChainSpec, genesis: B256, set: &EpochSet, batch: &mut Batch) {
         let standing = Standing::genesis(genesis, spec.epoch_seed);
-        standing.stage(&genesis, batch);
+        standing.stage(&genesis, None, batch);
         set.stage(&genesis, batch);
         put_local(batch, &LocalFinality::new(Checkpoint { index: 0, hash: genesis }));
     }
@@ -166,9 +169,9 @@ impl Committee {
         Ok(standing)
     }
 
-    /// Keeps and stages the standing of a new block.
-    pub fn put_standing(&self, block: B256, standing: Standing, batch: &mut Batch) {
-        standing.stage(&block, batch);
+    /// Keeps and stages the standing of a new block, whose selected parent has the other.
+    pub fn put_standing(&self, block: B256, standing: Standing, parent: &Standing, batch: &mut Batch) {
+        standing.stage(&block, Some(parent), batch);
         self.caches().standings.put(block, Arc::new(standing));
     }
 

@@ -143,8 +143,10 @@ fn each_wrong_certificate_is_named() {
     assert!(matches!(score, InvalidCertificate::WrongBlueScore { .. }), "{score}");
     let evm = certificate(node, &|good| good.vote.target_evm_hash = B256::ZERO);
     assert!(matches!(evm, InvalidCertificate::WrongEvmHash { .. }), "{evm}");
-    let young = certificate(node, &|good| good.vote.target.index = 0);
-    assert!(matches!(young, InvalidCertificate::NotForward { .. }), "{young}");
+    let back = certificate(node, &|good| good.vote.source.index = 1);
+    assert!(matches!(back, InvalidCertificate::NotForward { .. }), "{back}");
+    let old = certificate(node, &|good| good.vote.target.index = 0);
+    assert_eq!(old, InvalidCertificate::Overtaken { index: 0, finalised: 0 });
     let unknown = certificate(node, &|good| good.vote.target.hash = B256::repeat_byte(1));
     assert_eq!(unknown, InvalidCertificate::TargetNotInPast);
     let source = certificate(node, &|good| good.vote.source.hash = B256::repeat_byte(1));
@@ -154,6 +156,31 @@ fn each_wrong_certificate_is_named() {
     blocks.push(carrier);
     node.give_all(&blocks);
     assert_eq!(node.chain.finality().justified().index, 1);
+}
+
+/// It held once, but whether it does could not be told by nodes that have pruned its target.
+#[test]
+fn a_certificate_that_finality_has_overtaken_is_refused() {
+    let mut node = nodes(1).remove(0);
+    let blocks = grow(&mut node, 1..22);
+    assert_eq!(finalised(&node), 4);
+    let carried = |index| {
+        let mut certificates = blocks.iter().flat_map(|block| &block.block().body.certificates);
+        certificates.find(|certificate| certificate.vote.target.index == index).unwrap().clone()
+    };
+    let next = node.build(22);
+    for index in [1, 4] {
+        let again = changed(&next, |block| block.body.certificates = vec![carried(index)]);
+        match refused(&mut node, &again) {
+            InvalidStanding::Certificate { error, .. } => {
+                assert_eq!(error, InvalidCertificate::Overtaken { index, finalised: 4 });
+            }
+            other => panic!("{other}"),
+        }
+    }
+    // The next one says nothing new, but it may still serve as a source.
+    let again = changed(&next, |block| block.body.certificates = vec![carried(5)]);
+    assert!(node.give(&again).is_ok());
 }
 
 #[test]

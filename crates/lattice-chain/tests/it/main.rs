@@ -9,6 +9,7 @@ mod disqualified;
 mod merge;
 mod models;
 mod pool;
+mod prune;
 mod reorg;
 mod restart;
 mod weight;

@@ -18,13 +18,13 @@ use lattice_storage::{Batch, KvRead, StorageFault, Table};
 
 use super::open::{number, read_indexed};
 use crate::{
-    CheckError, Dag, InvalidHeader,
+    BlockFacts, CheckError, Dag, InvalidHeader,
     ghostdag::Colouring,
     record::{self, indexed_key},
 };
 
-/// Chain blocks whose mergesets one step removes at most.
-const CHAIN_STEP: u64 = 16;
+/// Chain blocks whose mergesets one step removes at most: a few times what an input adds, so that no input pays for many.
+const CHAIN_STEP: u64 = 4;
 /// Blocks of dead branches that one step removes at most.
 const DEAD_STEP: usize = 64;
 
@@ -87,6 +87,12 @@ impl Dag {
     /// All pruning points, oldest first: genesis, past ones, the present one. Headers of these survive pruning.
     pub fn pruning_points(&self) -> Vec<B256> {
         self.pruning.points.iter().map(|&(_, hash)| hash).collect()
+    }
+
+    /// The oldest chain block that is kept, and its height: genesis until something is removed.
+    pub fn bottom(&self) -> Result<(B256, u64), StorageFault> {
+        let bottom = self.block(self.pruning.bottom)?;
+        Ok((bottom.hash, bottom.height))
     }
 
     /// One bounded step of pruning below `sink`: moves the pruning point when it can move, and stages the removal of some
@@ -241,6 +247,18 @@ impl Dag {
         let kept = if self.pruning.is_point(index) { &mut pruned.points } else { &mut pruned.blocks };
         kept.push(hash);
         Ok(())
+    }
+
+    /// What a block with unknown parents is: one that may wait for them, or one that comes too late.
+    pub(super) fn pruned_or<T>(&self, error: CheckError, facts: &BlockFacts) -> Result<T, CheckError> {
+        let (point, blue_score) = (self.block(self.pruning.point)?, facts.blue_score);
+        let point_score = point.colouring.blue_score;
+        match error {
+            CheckError::Missing(_) if self.pruning.point > 0 && blue_score <= point_score => {
+                Err(InvalidHeader::BelowPruningPoint { blue_score, point: point.hash, point_score }.into())
+            }
+            other => Err(other),
+        }
     }
 
     /// The selected chain of a new block must hold the pruning point.

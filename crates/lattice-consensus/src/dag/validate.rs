@@ -42,7 +42,7 @@ impl Dag {
             return Err(CheckError::Known(facts.hash));
         }
         self.check_form(facts)?;
-        let parents = self.resolve(&facts.parents)?;
+        let parents = self.resolve(&facts.parents).or_else(|error| self.pruned_or(error, facts))?;
         self.check_parents(facts, &parents)?;
         let max = self.params.mergeset_max;
         let colouring = self.colour(&parents, max).map_err(|error| match error {

@@ -43,6 +43,14 @@ pub enum InvalidCertificate {
         /// Index of the target.
         target_index: u64,
     },
+    /// A newer checkpoint is final already.
+    #[error("a certificate justifies checkpoint {index}, but checkpoint {finalised} is final at the selected parent")]
+    Overtaken {
+        /// Index of the target.
+        index: u64,
+        /// Index of the newest checkpoint finalised in the past of the selected parent.
+        finalised: u64,
+    },
     /// The target is not in the past of the block that carries the certificate.
     #[error("the target of a certificate is not in the past of the block that carries it")]
     TargetNotInPast,

@@ -232,7 +232,17 @@ fn a_fork_from_before_the_pruning_point_is_refused_by_name() {
         }
         other => panic!("{other:?}"),
     }
-    assert!(matches!(dag.check(&fork(100)), Err(CheckError::Missing(missing)) if missing.parents == [block(100)]));
+    match dag.check(&fork(100)).unwrap_err() {
+        CheckError::Invalid(error @ InvalidHeader::BelowPruningPoint { blue_score: 101, point, point_score: 150 }) => {
+            assert_eq!(point, block(150));
+            assert!(error.to_string().contains("too late"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Who claims a higher score may wait for its parents, which never come.
+    let liar = BlockFacts { blue_score: 151, ..fork(100) };
+    assert!(matches!(dag.check(&liar), Err(CheckError::Missing(missing)) if missing.parents == [block(100)]));
+    assert_eq!(dag.bottom().unwrap(), (block(137), 137));
     // What is gone is named still.
     assert_eq!(dag.selected_parent(&block(137)).unwrap(), Some(block(136)));
     assert_eq!(dag.parents(&block(137)).unwrap(), Some(vec![block(136)]));

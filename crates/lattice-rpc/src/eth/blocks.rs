@@ -28,13 +28,14 @@ pub(super) const METHODS: &[Row] = &[
 ];
 
 /// The number that a tag stands for. Pending stands for the latest: waiting transactions have no state of their own.
+/// Earliest is the oldest block that is kept.
 pub(crate) fn number_of(view: &View, tag: BlockNumberOrTag) -> u64 {
     match tag {
         BlockNumberOrTag::Number(number) => number,
         BlockNumberOrTag::Latest | BlockNumberOrTag::Pending => view.head().header.number,
         BlockNumberOrTag::Safe => view.safe_number(),
         BlockNumberOrTag::Finalized => view.finalized_number(),
-        BlockNumberOrTag::Earliest => 0,
+        BlockNumberOrTag::Earliest => view.oldest_block(),
     }
 }
 

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 pub(super) const METHODS: &[Row] = &[("eth_capabilities", 0, Run::Quick(capabilities))];
 
-/// Blocks, transactions, receipts and logs are kept from the genesis on; states and their proofs within the window, or, on
-/// an archive, since it is one.
+/// Blocks, transactions, receipts and logs are kept down to the pruning point; states and their proofs within the window. An
+/// archive keeps both since it is one.
 fn capabilities(api: &Api, _: &mut Params<'_>) -> Answer {
     let view = api.view();
     let kept = |oldest: u64| json!({ "disabled": false, "oldestBlock": U64::from(oldest) });
@@ -21,7 +21,7 @@ fn capabilities(api: &Api, _: &mut Params<'_>) -> Answer {
         states["deleteStrategy"] = json!({ "type": "window", "retentionBlocks": window });
     }
     let head = view.head();
-    let all: Value = kept(0);
+    let all: Value = kept(view.oldest_block());
     reply(&json!({
         "head": { "number": U64::from(head.header.number), "hash": head.hash() },
         "state": states,

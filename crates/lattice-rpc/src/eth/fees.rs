@@ -116,7 +116,8 @@ fn history(api: &Api, params: &mut Params<'_>) -> Answer {
         return Err(RpcError::server(format!("request beyond head block: requested {newest}, head {head}")));
     }
     let max = if percentiles.is_empty() { HISTORY_BLOCKS_MAX } else { HISTORY_REWARD_BLOCKS_MAX };
-    let count = count.min(max).min(newest + 1);
+    // Where pruned blocks begin, the history begins.
+    let count = count.min(max).min((newest + 1).saturating_sub(view.oldest_block()).max(1));
     if count == 0 {
         return reply(&FeeHistory::default());
     }

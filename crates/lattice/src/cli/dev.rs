@@ -31,8 +31,8 @@ pub struct Args {
     /// Address to listen on; the keys are public, so let no stranger reach it
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
-    /// Keep the state of every block from now on, for eth_call, eth_getBalance, eth_getProof and the like at old blocks;
-    /// otherwise those of the newest 256 blocks. A data directory that was an archive once stays one
+    /// Keep every block, and its state for eth_call, eth_getBalance, eth_getProof and the like, from now on; otherwise blocks
+    /// of about a day and the states of the newest 256. A data directory that was an archive once stays one
     #[arg(long)]
     archive: bool,
     /// The store's engine. A data directory stays with the engine that made it; docs/engines.md compares them
