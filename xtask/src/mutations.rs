@@ -1,6 +1,6 @@
 //! `cargo xtask mutations`: removes the rules of consensus one at a time and looks whether a test notices.
 //!
-//! The table is `crates/lattice-consensus/tests/mutations.toml`. Sources are changed in place and put back after each
+//! The table is `crates/lattice-consensus/tests/mutations.toml`; a rule may stand in another crate, with its test. Sources are changed in place and put back after each
 //! run, so they must be committed first: after a kill in between, `git checkout` has the rule.
 
 use crate::{tally::Tally, workspace::Workspace};
@@ -11,8 +11,8 @@ use std::{
     process::{Command, ExitCode},
 };
 
-/// The crate whose rules are removed, as a folder of the workspace.
-const CRATE: &str = "crates/lattice-consensus";
+/// The crate whose rules are removed unless a rule names another one.
+const CRATE: &str = "lattice-consensus";
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -25,6 +25,8 @@ struct Table {
 #[serde(deny_unknown_fields)]
 struct Mutation {
     rule: String,
+    #[serde(rename = "crate")]
+    krate: Option<String>,
     file: String,
     from: String,
     to: String,
@@ -41,7 +43,8 @@ impl Mutation {
     }
 
     /// Whether the test fails without the rule; the reason when not.
-    fn run(&self, folder: &Path) -> Result<(), String> {
+    fn run(&self, crates: &Path) -> Result<(), String> {
+        let folder = crates.join(self.krate.as_deref().unwrap_or(CRATE));
         let path = folder.join(&self.file);
         let source = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         let mutated = self.apply(&source)?;
@@ -53,7 +56,7 @@ impl Mutation {
             .args(["test", "--quiet", "--locked"])
             .args(target)
             .args(["--", "--exact", &self.test])
-            .current_dir(folder)
+            .current_dir(&folder)
             .output();
         write(&source)?;
         let output = output.map_err(|error| format!("cargo test: {error}"))?;
@@ -78,8 +81,8 @@ fn caught(output: &str) -> Result<(), String> {
 
 /// `cargo xtask mutations`: the last line is `N passed, N failed`, and a rule whose removal nobody notices has failed.
 pub fn command(workspace: &Workspace) -> ExitCode {
-    let folder = workspace.root().join(CRATE);
-    let table = folder.join("tests/mutations.toml");
+    let crates = workspace.root().join("crates");
+    let table = crates.join(CRATE).join("tests/mutations.toml");
     let parsed = fs::read_to_string(&table)
         .map_err(|error| error.to_string())
         .and_then(|text| toml::from_str::<Table>(&text).map_err(|error| error.to_string()));
@@ -92,7 +95,7 @@ pub fn command(workspace: &Workspace) -> ExitCode {
     };
     let mut failed = 0;
     for mutation in &table.mutation {
-        match mutation.run(&folder) {
+        match mutation.run(&crates) {
             Ok(()) => println!("caught  {}  by {}", mutation.rule, mutation.test),
             Err(reason) => {
                 failed += 1;
@@ -112,6 +115,7 @@ mod tests {
     fn a_rule_is_removed_where_it_stands_once() {
         let mutation = Mutation {
             rule: "r".into(),
+            krate: None,
             file: "f".into(),
             from: "if a {".into(),
             to: "if false {".into(),

@@ -14,7 +14,7 @@ use crate::{
 use alloy_primitives::B256;
 use lattice_consensus::{GhostdagData, Merged};
 use lattice_execution::{
-    BlockContext, BlockExecutor, Executed, Occurrence, Payee, Slashing, artifact_list_cid, staking,
+    BlockContext, BlockExecutor, Executed, Occurrence, Payee, Readiness, Slashing, artifact_list_cid, staking,
 };
 use lattice_state::State;
 use lattice_storage::Batch;
@@ -109,8 +109,8 @@ pub struct Execution<'a> {
 /// What the blocks that a chain block executes bring besides transactions.
 #[derive(Default)]
 struct Dues {
-    /// Models that become active.
-    activations: Vec<B256>,
+    /// Readiness certificates that count.
+    readiness: Vec<Readiness>,
     /// Whoever carried a certificate that justified its target.
     certificates: Vec<Payee>,
     /// Who is to be slashed.
@@ -118,8 +118,14 @@ struct Dues {
 }
 
 impl Dues {
-    fn add(&mut self, body: &DagBody, payee: Payee, finality: &mut Arc<lattice_consensus::finality::Finality>) {
-        self.activations.extend(body.readiness.iter().map(|certificate| certificate.model_id));
+    fn add(
+        &mut self,
+        body: &DagBody,
+        epoch: u64,
+        payee: Payee,
+        finality: &mut Arc<lattice_consensus::finality::Finality>,
+    ) {
+        self.readiness.extend(committee::readiness_of(body, epoch));
         committee::apply(finality, &body.certificates, |_| self.certificates.push(payee));
         self.slashings.extend(body.evidence.iter().filter_map(|evidence| {
             let offence = evidence.offence().ok()?;
@@ -287,6 +293,7 @@ impl Chain {
         let mut finality = self.committee.standing(&merge.selected_parent)?.finality.clone();
         let producer = payee(&state, execution.proposer);
         let mut merged = Vec::with_capacity(merge.ordered.len());
+        let epoch = self.spec.epoch_of(execution.slot);
         let mut dues = Dues::default();
         let mut blue_producers = vec![producer];
         let mut carriers = Vec::with_capacity(merge.ordered.len() + 1);
@@ -298,15 +305,15 @@ impl Chain {
             if block.is_blue {
                 blue_producers.push(payee);
             }
-            dues.add(&checked.block().body, payee, &mut finality);
+            dues.add(&checked.block().body, epoch, payee, &mut finality);
             carriers.push((block.hash, proposer));
             merged.push((checked, payee));
         }
-        dues.add(execution.body, producer, &mut finality);
+        dues.add(execution.body, epoch, producer, &mut finality);
         carriers.push((B256::ZERO, execution.proposer));
         let engine = self.models.engine(&state);
         let merged_transactions = merged.iter().flat_map(|(block, _)| &block.block().body.transactions);
-        engine.run_ahead(merged_transactions.chain(execution.ahead.iter().copied()));
+        engine.run_ahead(merged_transactions.chain(execution.ahead.iter().copied()), epoch);
         let context = BlockContext {
             spec: &self.spec,
             parent: &parent.header,
@@ -316,7 +323,7 @@ impl Chain {
             prev_randao: execution.prev_randao,
             dag_blocks: merged.len() as u64 + 1,
             block_hashes: &|number| self.ancestor_hash(&parent, number),
-            activations: &dues.activations,
+            readiness: &dues.readiness,
             certificates: &dues.certificates,
             slashings: &dues.slashings,
             carriers: &carriers,

@@ -28,8 +28,8 @@ pub use chain::{Chain, ChainOptions, Effects, Input};
 pub use committee::{AttestationRefused, EvidenceRefused, InvalidStanding, VoteRefused};
 pub use error::{ChainError, ModelError, ViewError};
 pub use lattice_execution::{
-    AiLane, CallOutcome, CallRequest, CallStatus, ExecutionError, GasEstimate, ModelRecord, ModelStatus,
-    SimulationError, base_fee_next,
+    AiLane, CallOutcome, CallRequest, CallStatus, ExecutionError, FOR_GOOD, GasEstimate, ModelRecord, ModelStatus,
+    ReadinessNeed, SimulationError, base_fee_next,
     simulate::{AccountOverride, BlockOverrides, Overrides, StorageOverride},
     trace::{Trace, TraceOptions, TraceStep},
 };

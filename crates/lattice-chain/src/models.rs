@@ -209,7 +209,7 @@ impl Engine<'_> {
     ///
     /// Only runs whose declared AI gas covers them are taken, so this is no more work than the AI lane of the block's
     /// DAG blocks allows.
-    pub(crate) fn run_ahead<'t>(&self, transactions: impl Iterator<Item = &'t TxEnvelope>) {
+    pub(crate) fn run_ahead<'t>(&self, transactions: impl Iterator<Item = &'t TxEnvelope>, epoch: u64) {
         let mut runs: BTreeMap<B256, (ModelRecord, BTreeSet<Bytes>)> = BTreeMap::new();
         for tx in transactions {
             let TxEnvelope::Inference(signed) = tx else { continue };
@@ -217,6 +217,7 @@ impl Engine<'_> {
                 && payload.grade == InferencePayload::REPLAY
                 && let Some(record) = ModelRecord::read(self.state, &payload.model_id)
                 && record.status == ModelStatus::Active
+                && !record.is_suspended(epoch)
                 && tx.ai_gas_limit().is_some_and(|bound| bound >= record.gas)
                 && payload.input.len() as u64 == record.input_bytes
             {
@@ -244,11 +245,6 @@ impl InferenceEngine for Engine<'_> {
             _ => missing,
         })
     }
-}
-
-/// Whether a model waits for a readiness certificate.
-pub fn is_pending(state: &State, model_id: &B256) -> bool {
-    ModelRecord::read(state, model_id).is_some_and(|record| record.status == ModelStatus::Pending)
 }
 
 #[cfg(test)]

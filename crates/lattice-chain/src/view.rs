@@ -3,7 +3,7 @@
 use crate::{
     blocks::BlockReader,
     chain::Chain,
-    committee::{EpochSet, Standing},
+    committee::{EpochSet, Standing, readiness_of},
     error::{ChainError, ModelError, ViewError},
     linear::EthereumFacts,
     models::{ModelSignature, ModelStore},
@@ -374,10 +374,11 @@ impl View {
         let parent = self.block_by_number(before)?.ok_or(ViewError::UnknownBlock(before))?;
         let state = self.state_at(before)?;
         let own = self.carrier(&block.dag_hash)?;
-        let mut activations = Vec::new();
+        let epoch = self.spec.epoch_of(own.block().header.slot);
+        let mut readiness = Vec::new();
         for hash in &block.executed {
             let carrier = self.carrier(hash)?;
-            activations.extend(carrier.block().body.readiness.iter().map(|certificate| certificate.model_id));
+            readiness.extend(readiness_of(&carrier.block().body, epoch));
         }
         let hashes = |wanted: u64| self.block_by_number(wanted).ok().flatten().map(|block| block.hash());
         let context = BlockContext {
@@ -389,7 +390,7 @@ impl View {
             prev_randao: block.header.mix_hash,
             dag_blocks: block.executed.len() as u64,
             block_hashes: &hashes,
-            activations: &activations,
+            readiness: &readiness,
             blue_producers: &[],
             // Rewards and slashings move no step of a transaction.
             certificates: &[],
@@ -462,6 +463,11 @@ impl View {
     /// The kept versions of a model's line, oldest first.
     pub fn model_versions(&self, line_id: &B256) -> Vec<(B256, ModelRecord)> {
         lattice_execution::model_versions(self.head_state(), line_id)
+    }
+
+    /// The epoch of the head.
+    pub fn epoch(&self) -> u64 {
+        self.spec.epoch_of(self.spec.slot_at(self.head.header.timestamp))
     }
 
     /// One model's record.

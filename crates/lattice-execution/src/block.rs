@@ -62,7 +62,7 @@ impl UndeclaredPool {
 
 impl<'a> BlockExecutor<'a> {
     /// Opens a block on the parent's state and runs its start: EIP-4788, EIP-2935, then what certificates of finality
-    /// earn, then slashings, then activations of models, then refunds of expired proof requests, then the AI lane's price.
+    /// earn, then slashings, then models that begin to run and readiness, then refunds of expired proof requests, then the AI lane's price.
     ///
     /// # Errors
     /// When the state cannot be read.
@@ -82,8 +82,11 @@ impl<'a> BlockExecutor<'a> {
                 rewards.add(slashing.reporter, wei);
             }
         }
-        for model_id in ctx.activations {
-            ai::activate(&mut evm.ctx.journaled_state.database, model_id, header.number);
+        let epoch = ctx.spec.epoch_of(ctx.slot);
+        ai::begin_epoch(&mut evm.ctx.journaled_state.database, epoch, header.number);
+        for certificate in ctx.readiness {
+            let renewed = ctx.spec.readiness_renewed;
+            ai::certify(&mut evm.ctx.journaled_state.database, certificate, renewed, epoch, header.number);
         }
         ai::expire(&mut evm.ctx.journaled_state.database, header.number);
         let lane_price = ai::open_lane(&mut evm.ctx.journaled_state.database, ctx.spec);

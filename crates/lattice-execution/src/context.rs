@@ -26,6 +26,15 @@ pub struct Slashing {
     pub reporter: Payee,
 }
 
+/// A certificate of validators who hold a model's artifact. One for a model that does not wait for it changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Readiness {
+    /// The model.
+    pub model_id: B256,
+    /// Whether two thirds of the stake stand behind it, and not only half.
+    pub is_two_thirds: bool,
+}
+
 /// The environment of one EVM block: that of the chain block it belongs to.
 #[derive(Clone, Copy)]
 pub struct BlockContext<'a> {
@@ -50,8 +59,8 @@ pub struct BlockContext<'a> {
     pub certificates: &'a [Payee],
     /// Offences whose evidence executes here, in order.
     pub slashings: &'a [Slashing],
-    /// Models whose readiness certificates this block executes, in order.
-    pub activations: &'a [B256],
+    /// Readiness certificates of the slot's epoch that this block executes, in order.
+    pub readiness: &'a [Readiness],
     /// Producers of the blue blocks executed here, one entry a block: they share the issuance.
     pub blue_producers: &'a [Payee],
     /// Every DAG block executed here with its producer's index, in order. The chain block itself comes last, as

@@ -65,6 +65,7 @@ pub fn block_env(header: &Header) -> BlockEnv {
 /// The machine for one block on top of a state.
 pub fn evm<'a>(spec: &ChainSpec, block: BlockEnv, overlay: Overlay<'a>, mut host: AiHost<'a>) -> LatticeEvm<'a> {
     host.set_stake_rules(staking::rules(&spec.staking));
+    host.set_epoch(spec.epoch_of(block.slot_num));
     evm_at(SPEC, spec.chain_id, block, overlay, host)
 }
 

@@ -1,7 +1,7 @@
 //! Artifact readiness: the validators' word that they hold, verified and loaded a model's artifact.
 //!
 //! Off-chain weights must never fork or stall the chain, so a model is callable only after signers of two thirds of
-//! the stake said this in a certificate that some block carries.
+//! the stake said this in a certificate that some block carries, and as long as half of it says so anew each epoch.
 
 use crate::{bls, finality::Bitmap};
 use alloy_primitives::B256;
@@ -14,6 +14,8 @@ pub struct ReadinessCertificate {
     pub model_id: B256,
     /// The epoch in which the signers said so.
     pub epoch: u64,
+    /// Whether two thirds of the stake stand behind it, as a model needs that does not run yet, and not only half.
+    pub is_two_thirds: bool,
     /// Who said so, by position in the stake set of that epoch.
     pub signers: Bitmap,
     /// Aggregate of their signatures.

@@ -81,6 +81,10 @@ pub struct ChainSpec {
     pub checkpoint_slots: u64,
     /// A voted block is at least this many slots older than its checkpoint.
     pub checkpoint_lag_slots: u64,
+    /// Whether readiness is renewed: a model becomes active an epoch after two thirds of the stake have certified that they
+    /// hold its artifact, and is suspended when an epoch brings no certificate of half of the stake. Else it becomes active
+    /// with the first certificate, for good.
+    pub readiness_renewed: bool,
     /// Rules of stake.
     pub staking: Staking,
     /// Whether AI class gives work: a block then weighs 16, and 17 from class 1 on, instead of 1.
@@ -179,7 +183,8 @@ impl ChainSpec {
             ),
         };
         let network = Self::network((0..validators).map(validator).collect());
-        Self { name: "lattice-local".into(), ..network }
+        // For development: models become active at once, as on the development chain.
+        Self { name: "lattice-local".into(), readiness_renewed: false, ..network }
     }
 
     /// The development chain: one validator, slots of a millisecond, ten funded accounts.
@@ -199,6 +204,7 @@ impl ChainSpec {
             checkpoint_slots: 3_000,
             // One node agrees with itself at once.
             checkpoint_lag_slots: 0,
+            readiness_renewed: false,
             staking: Staking {
                 members_max: 1_024,
                 stake_min: 1_000,
@@ -242,6 +248,7 @@ impl ChainSpec {
             epoch_slots: 1_200,
             checkpoint_slots: 12,
             checkpoint_lag_slots: 12,
+            readiness_renewed: true,
             staking: Staking {
                 unbonding_slots: 14 * 24 * 3600 * 4,
                 issuance_block_gwei: 10_000_000,
@@ -277,6 +284,14 @@ impl ChainSpec {
         let elasticity = if self.elasticity == 0 { 1 } else { self.elasticity };
         let target = self.ai_gas_limit / elasticity;
         if target == 0 { 1 } else { target }
+    }
+
+    /// The epoch of a slot.
+    pub const fn epoch_of(&self, slot: u64) -> u64 {
+        match slot.checked_div(self.epoch_slots) {
+            Some(epoch) => epoch,
+            None => 0,
+        }
     }
 
     /// The EVM timestamp of a slot, in seconds.

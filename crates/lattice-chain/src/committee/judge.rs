@@ -75,10 +75,12 @@ pub enum InvalidStanding {
         error: InvalidBitmap,
     },
     /// Too little stake stands behind a readiness certificate.
-    #[error("a readiness certificate needs two thirds of the stake, that of model {model} has {signed} of {total}")]
+    #[error("the readiness certificate of model {model} claims {}, it has {signed} of {total}", if *is_two_thirds { "two thirds of the stake" } else { "half of the stake" })]
     ReadinessStake {
         /// The model.
         model: B256,
+        /// Whether it claims two thirds, else half.
+        is_two_thirds: bool,
         /// Stake of the signers.
         signed: u128,
         /// Stake of the set.
@@ -233,8 +235,9 @@ impl Chain {
         }
         let signed = set.set().signed(&certificate.signers);
         let signed = signed.map_err(|error| InvalidStanding::ReadinessSigners { model, error })?;
-        if !set.set().is_quorum(signed) {
-            return Err(InvalidStanding::ReadinessStake { model, signed, total: set.set().total() });
+        let is_two_thirds = certificate.is_two_thirds;
+        if !(if is_two_thirds { set.set().is_quorum(signed) } else { set.set().is_half(signed) }) {
+            return Err(InvalidStanding::ReadinessStake { model, is_two_thirds, signed, total: set.set().total() });
         }
         let content = readiness::content(&model, epoch);
         let keys = set.keys(&certificate.signers);

@@ -16,6 +16,7 @@ pub use judge::InvalidStanding;
 pub(crate) use judge::apply;
 pub use offences::EvidenceRefused;
 pub use readiness::AttestationRefused;
+pub(crate) use readiness::readiness_of;
 pub(crate) use registry::{Registered, registered};
 pub(crate) use sets::EpochSet;
 pub(crate) use standing::Standing;

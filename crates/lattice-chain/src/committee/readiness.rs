@@ -1,16 +1,16 @@
-//! Readiness of pending models: attestations are gathered until two thirds of the stake have given theirs.
+//! Readiness of models: attestations of an epoch are gathered until as much stake has given its own as the model needs.
 
 use crate::{
     chain::{Chain, Effects},
     error::ChainError,
-    models,
 };
 use alloy_primitives::B256;
 use lattice_consensus::eligibility::EpochState;
+use lattice_execution::{ModelRecord, Readiness, ReadinessNeed};
 use lattice_state::State;
 use lattice_storage::Batch;
 use lattice_types::{
-    Attestation, Bitmap, ReadinessCertificate,
+    Attestation, Bitmap, DagBody, ReadinessCertificate,
     bls::{self, Domain, InvalidBls, Signature},
     limits, readiness,
 };
@@ -23,8 +23,13 @@ const MODELS_MAX: usize = 1_024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AttestationRefused {
     /// The model does not wait for any.
-    #[error("model {0} is not pending")]
-    NotPending(B256),
+    #[error("model {model} waits for no attestation of epoch {epoch}")]
+    NotNeeded {
+        /// The model.
+        model: B256,
+        /// Of the attestation.
+        epoch: u64,
+    },
     /// It is of an epoch that no next block can have.
     #[error("the attestation is of epoch {found}, it is epoch {now} now")]
     Epoch {
@@ -56,12 +61,22 @@ impl Attestations {
     }
 }
 
+fn need(state: &State, model_id: &B256, epoch: u64) -> ReadinessNeed {
+    ModelRecord::read(state, model_id).map_or(ReadinessNeed::None, |record| record.readiness_need(epoch))
+}
+
+/// The readiness certificates of a body that count in a chain block of this epoch: those of the same epoch.
+pub(crate) fn readiness_of(body: &DagBody, epoch: u64) -> impl Iterator<Item = Readiness> + '_ {
+    let of_epoch = body.readiness.iter().filter(move |certificate| certificate.epoch == epoch);
+    of_epoch.map(|certificate| Readiness { model_id: certificate.model_id, is_two_thirds: certificate.is_two_thirds })
+}
+
 impl Chain {
-    /// Takes a validator's word on a pending model.
+    /// Takes a validator's word on a model.
     pub(crate) fn take_attestation(&mut self, now_ms: u64, attestation: &Attestation) -> Result<Effects, ChainError> {
         let Attestation { model_id, epoch, signer, signature } = *attestation;
-        if !models::is_pending(&self.head_state()?, &model_id) {
-            return Err(AttestationRefused::NotPending(model_id).into());
+        if need(&self.head_state()?, &model_id, epoch) == ReadinessNeed::None {
+            return Err(AttestationRefused::NotNeeded { model: model_id, epoch }.into());
         }
         let epochs = self.committee.params().epochs;
         let standing = self.committee.standing(&self.fork.sink)?;
@@ -109,14 +124,22 @@ impl Chain {
                 .filter_map(|(&signer, signature)| Some((set.set().position(signer)?, *signature)))
                 .collect();
             let signed = signers.iter().map(|&(position, _)| members[position].stake).sum();
-            if !set.set().is_quorum(signed) || !models::is_pending(state, model_id) {
-                continue;
-            }
+            let is_two_thirds = match need(state, model_id, *epoch) {
+                ReadinessNeed::TwoThirds if set.set().is_quorum(signed) => true,
+                ReadinessNeed::Half if set.set().is_half(signed) => false,
+                _ => continue,
+            };
             let (positions, signatures): (Vec<_>, Vec<_>) = signers.into_iter().unzip();
             let signature = bls::aggregate(&signatures)
                 .map_err(|error| ChainError::Fault(format!("verified attestations do not aggregate: {error}")))?;
             let signers = Bitmap::of(members.len(), positions);
-            certificates.push(ReadinessCertificate { model_id: *model_id, epoch: *epoch, signers, signature });
+            certificates.push(ReadinessCertificate {
+                model_id: *model_id,
+                epoch: *epoch,
+                is_two_thirds,
+                signers,
+                signature,
+            });
             if certificates.len() == limits::READINESS_PER_BLOCK_MAX {
                 break;
             }

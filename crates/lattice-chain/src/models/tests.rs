@@ -8,7 +8,7 @@ mod onnx_file;
 
 use super::*;
 use alloy_consensus::Header;
-use lattice_execution::{BlockContext, BlockExecutor, Executed, Occurrence, Outcome, Payee, genesis};
+use lattice_execution::{BlockContext, BlockExecutor, Executed, Occurrence, Outcome, Payee, Readiness, genesis};
 use lattice_inference::{ImportOptions, import_onnx};
 use lattice_types::{
     ChainSpec,
@@ -95,9 +95,11 @@ impl Bench {
     ) -> (Vec<Outcome>, Executed, usize) {
         let engine = store.engine(&self.state);
         if ahead {
-            engine.run_ahead(txs.iter());
+            engine.run_ahead(txs.iter(), 0);
         }
         let kept = lock(&store.results).entries.len();
+        let certified = |id: &B256| Readiness { model_id: *id, is_two_thirds: true };
+        let readiness: Vec<_> = activations.iter().map(certified).collect();
         let ctx = BlockContext {
             spec: &self.spec,
             parent: &self.header,
@@ -107,7 +109,7 @@ impl Bench {
             prev_randao: B256::ZERO,
             dag_blocks: 1,
             block_hashes: &|_| None,
-            activations,
+            readiness: &readiness,
             certificates: &[],
             slashings: &[],
             carriers: &[],

@@ -47,7 +47,7 @@ fn finalised(node: &Node) -> u64 {
 }
 
 /// A block with another body or header, signed again.
-fn changed(block: &CheckedBlock, change: impl FnOnce(&mut DagBlock)) -> CheckedBlock {
+pub fn changed(block: &CheckedBlock, change: impl FnOnce(&mut DagBlock)) -> CheckedBlock {
     let mut block: DagBlock = (**block.block()).clone();
     change(&mut block);
     block.header.body_root = block.body.root();
@@ -56,7 +56,7 @@ fn changed(block: &CheckedBlock, change: impl FnOnce(&mut DagBlock)) -> CheckedB
     CheckedBlock::trusted(block, senders)
 }
 
-fn refused(node: &mut Node, block: &CheckedBlock) -> InvalidStanding {
+pub fn refused(node: &mut Node, block: &CheckedBlock) -> InvalidStanding {
     let before = node.head();
     let error = node.give(block).unwrap_err();
     assert_eq!(node.head(), before, "a refused block changes nothing");

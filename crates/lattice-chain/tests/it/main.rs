@@ -10,6 +10,7 @@ mod merge;
 mod models;
 mod pool;
 mod prune;
+mod readiness;
 mod reorg;
 mod restart;
 mod weight;

@@ -117,7 +117,10 @@ fn attestations_count_once_and_from_members_only() {
     let give = |node: &mut Node, attestation| node.chain.handle(0, Input::Attestation(attestation)).unwrap_err();
     let sign = |epoch, validator, by| Attestation::sign(id, epoch, validator, &key(by), DEV_CHAIN_ID);
     let early = give(node, sign(0, 0, 0));
-    assert!(matches!(early, ChainError::Attestation(AttestationRefused::NotPending(model)) if model == id), "{early}");
+    assert!(
+        matches!(early, ChainError::Attestation(AttestationRefused::NotNeeded { model, .. }) if model == id),
+        "{early}"
+    );
     node.seal([ai::<ModelDeploy>(0, &payload)]);
     let late = give(node, sign(2, 0, 0));
     assert!(

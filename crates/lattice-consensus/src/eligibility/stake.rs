@@ -152,6 +152,11 @@ impl StakeSet {
         // Supplies are below 2^96 (10^28 wei is below 2^94), so three times a sum of stakes fits.
         self.total > 0 && stake.saturating_mul(3) >= self.total.saturating_mul(2)
     }
+
+    /// Whether this much stake is at least half of the set's; never for an empty set.
+    pub fn is_half(&self, stake: u128) -> bool {
+        self.total > 0 && stake.saturating_mul(2) >= self.total
+    }
 }
 
 /// The largest stakes, by index. Among equal ones the earlier registered come first.
@@ -222,6 +227,8 @@ mod tests {
         let set = StakeSet::of_largest(&PARAMS, &registry(&[10, 10, 10]));
         assert!(set.is_quorum(20) && !set.is_quorum(19));
         assert!(!StakeSet::default().is_quorum(0));
+        let set = StakeSet::of_largest(&PARAMS, &registry(&[10, 10, 11]));
+        assert!(set.is_half(16) && !set.is_half(15) && !StakeSet::default().is_half(0));
     }
 
     proptest::proptest! {

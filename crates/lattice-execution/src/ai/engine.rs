@@ -23,7 +23,7 @@ pub(crate) fn active_model(call: &mut AiCall<'_, '_>, model_id: &B256) -> Result
         return revert(format!("model {model_id} is not registered: deploy it first"));
     };
     match model.status {
-        ModelStatus::Active => {}
+        ModelStatus::Active => refuse_suspended(call, model_id, &model)?,
         ModelStatus::Pending => {
             return revert(format!(
                 "model {model_id} is pending: it becomes active once validators with two thirds of the stake hold its artifact"
@@ -42,6 +42,17 @@ pub(crate) fn active_model(call: &mut AiCall<'_, '_>, model_id: &B256) -> Result
         }
     }
     Ok(model)
+}
+
+/// Reverts when too little stake holds a model's artifact for its run to be safe.
+pub(crate) fn refuse_suspended(call: &AiCall<'_, '_>, model_id: &B256, model: &ModelTerms) -> Result<(), Halt> {
+    if model.is_suspended(call.ctx.chain.epoch()) {
+        return Err(Halt::Revert(format!(
+            "model {model_id} is suspended: validators with less than half of the stake hold its artifact; it runs again an \
+             epoch after two thirds do"
+        )));
+    }
+    Ok(())
 }
 
 /// Pays the owner's price for a run out of the caller's compute credits. The owner runs for nothing.

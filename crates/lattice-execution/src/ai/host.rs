@@ -53,6 +53,8 @@ pub struct AiHost<'a> {
     /// AI gas before the lane price, of the whole block.
     work: u64,
     stake_rules: StakeRules,
+    /// The epoch of the block's slot.
+    epoch: u64,
     failure: Option<ExecutionError>,
 }
 
@@ -69,6 +71,7 @@ impl<'a> AiHost<'a> {
             ai_gas_short: false,
             work: 0,
             stake_rules: StakeRules::default(),
+            epoch: 0,
             failure: None,
         }
     }
@@ -91,6 +94,15 @@ impl<'a> AiHost<'a> {
 
     pub(crate) fn set_stake_rules(&mut self, rules: StakeRules) {
         self.stake_rules = rules;
+    }
+
+    pub(crate) fn set_epoch(&mut self, epoch: u64) {
+        self.epoch = epoch;
+    }
+
+    /// The epoch of the block's slot.
+    pub(crate) const fn epoch(&self) -> u64 {
+        self.epoch
     }
 
     pub(crate) const fn stake_rules(&self) -> StakeRules {

@@ -30,9 +30,9 @@ pub use records::{
     bonded::{ANSWER_CHALLENGE_BLOCKS, BondedRecord, CHALLENGE_INPUT_BYTES_MAX, CHALLENGE_WORK_MAX, RequestStatus},
     jobs::{JobStatus, TRAINING_CHALLENGE_BLOCKS, TrainingRecord},
     models::{
-        ModelLine, ModelMetrics, ModelRecord, ModelStatus, ModelTerms, PENDING_BLOCKS, REGISTRATIONS_KEPT,
-        inference_record, inference_slot, model_count, model_slot, model_versions, models, registration_count,
-        registrations,
+        FOR_GOOD, ModelLine, ModelMetrics, ModelRecord, ModelStatus, ModelTerms, PENDING_BLOCKS, REGISTRATIONS_KEPT,
+        ReadinessNeed, inference_record, inference_slot, model_count, model_slot, model_versions, models,
+        registration_count, registrations,
     },
     reputation::{BURNED_PART, WEI_PER_POINT},
     versions::{ModelPermission, VERSIONS_KEPT},
@@ -42,5 +42,9 @@ pub(crate) use doors::{call_input, new_artifacts, refuse_value, require_plain_ca
 pub(crate) use host::StakeRules;
 pub(crate) use lane::{close as close_lane, open as open_lane};
 pub(crate) use opcodes::ai_instructions;
-pub(crate) use records::{Word, models::activate, slot};
+pub(crate) use records::{
+    Word,
+    readiness::{begin_epoch, certify},
+    slot,
+};
 pub(crate) use requests::expire;

@@ -7,7 +7,7 @@ use crate::lab::{
 use alloy_consensus::EMPTY_ROOT_HASH;
 use alloy_primitives::{B256, Bytes, TxKind, U256, keccak256};
 use lattice_execution::{
-    CallRequest, ExecutionError, InferenceError, ModelRecord, ModelStatus, Outcome, SimulationError,
+    CallRequest, ExecutionError, FOR_GOOD, InferenceError, ModelRecord, ModelStatus, Outcome, SimulationError,
     ai::{AccountRecord, LOAD_GAS_PER_KIB, ModelLine, ModelPermission, model_slot},
     artifact_list_cid, inference_record, inference_root, model_count, model_root, models, training_root,
 };
@@ -60,6 +60,8 @@ fn a_deployment_registers_a_pending_model() {
         output_bytes: 8,
         artifact_bytes: 10_000,
         artifact: payload.artifact,
+        fresh_until: 0,
+        scheduled: false,
         name: "reverser".into(),
         registered_block: 1,
         activated_block: None,
@@ -101,6 +103,11 @@ fn a_pending_model_does_not_run_and_activation_makes_it() {
     lab.activate(model_id());
     let record = ModelRecord::read(&lab.state, &model_id()).unwrap();
     assert_eq!((record.status, record.activated_block), (ModelStatus::Active, Some(2)));
+    assert_eq!(
+        (record.fresh_until, record.is_suspended(u64::MAX)),
+        (FOR_GOOD, false),
+        "here one certificate is for good"
+    );
     assert_eq!(lab.call(system::MODEL_EXEC, exec_data(model_id(), &INPUT)).output, expected());
     // A second certificate changes nothing, one for an unknown model neither.
     let root = model_root(&lab.state);
@@ -395,7 +402,7 @@ fn after_an_error_the_executor_repeats_it() {
         prev_randao: B256::ZERO,
         dag_blocks: 1,
         block_hashes: &hashes,
-        activations: &[],
+        readiness: &[],
         blue_producers: &[],
         certificates: &[],
         slashings: &[],

@@ -4,7 +4,7 @@ use alloy_consensus::{Header, TxEip1559, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use lattice_execution::{
     BlockContext, BlockExecutor, CallOutcome, CallRequest, Executed, ExecutionError, InferenceEngine, InferenceError,
-    Occurrence, Outcome, Payee, SimulationContext, SimulationError, Slashing,
+    Occurrence, Outcome, Payee, Readiness, SimulationContext, SimulationError, Slashing,
     ai::proofs::{ProofError, ProofRef, ProofShape, ProofStatement, ProofSystem},
     genesis, simulate,
     trace::TraceOptions,
@@ -119,7 +119,9 @@ pub struct Block<'t> {
     pub txs: &'t [TxEnvelope],
     pub payees: &'t [Payee],
     pub dag_blocks: u64,
+    /// Models certified by two thirds of the stake, and by half.
     pub activations: &'t [B256],
+    pub refreshes: &'t [B256],
     pub blue_producers: &'t [Payee],
     pub certificates: &'t [Payee],
     pub slashings: &'t [Slashing],
@@ -135,6 +137,7 @@ impl Default for Block<'_> {
             payees: &[],
             dag_blocks: 1,
             activations: &[],
+            refreshes: &[],
             blue_producers: &[],
             certificates: &[],
             slashings: &[],
@@ -172,6 +175,9 @@ impl Lab {
         self.slot += 1;
         let hashes = self.hashes.clone();
         let block_hashes = move |number: u64| hashes.get(number as usize).copied();
+        let certified = |is_two_thirds| move |id: &B256| Readiness { model_id: *id, is_two_thirds };
+        let full = block.activations.iter().map(certified(true));
+        let readiness: Vec<_> = full.chain(block.refreshes.iter().map(certified(false))).collect();
         let ctx = BlockContext {
             spec: &self.spec,
             parent: &self.header,
@@ -181,7 +187,7 @@ impl Lab {
             prev_randao: B256::repeat_byte(0x11),
             dag_blocks: block.dag_blocks,
             block_hashes: &block_hashes,
-            activations: block.activations,
+            readiness: &readiness,
             blue_producers: block.blue_producers,
             certificates: block.certificates,
             slashings: block.slashings,

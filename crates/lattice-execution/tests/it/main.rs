@@ -13,6 +13,7 @@ mod lab;
 mod lane;
 mod money;
 mod operations;
+mod readiness;
 mod reputation;
 mod requests;
 mod simulation;

@@ -56,14 +56,14 @@ fn answer(lab: &mut Lab, request_id: B256, output: Vec<u8>) {
     send(lab, 2, system::INFERENCE, BOND, answer.input()).unwrap();
 }
 
-fn wrong_answer(lab: &mut Lab) -> B256 {
+pub fn wrong_answer(lab: &mut Lab) -> B256 {
     let id = request(lab).unwrap();
     answer(lab, id, vec![9; 8]);
     id
 }
 
 /// A challenge by an account as a wallet sends it, with that much declared, in a form that a block may carry.
-fn challenge_tx(lab: &mut Lab, from: usize, request_id: B256, declared: u64) -> TxEnvelope {
+pub fn challenge_tx(lab: &mut Lab, from: usize, request_id: B256, declared: u64) -> TxEnvelope {
     let nonce = *lab.nonces.entry(from).and_modify(|nonce| *nonce += 1).or_insert(1) - 1;
     let tx = TxEip1559 {
         chain_id: lab.spec.chain_id,

@@ -83,7 +83,7 @@ fn a_sender_with_code_is_skipped() {
         prev_randao: Default::default(),
         dag_blocks: 1,
         block_hashes: &hashes,
-        activations: &[],
+        readiness: &[],
         blue_producers: &[],
         certificates: &[],
         slashings: &[],

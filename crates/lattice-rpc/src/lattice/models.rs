@@ -7,7 +7,7 @@ use crate::{
     params::{Argument, Params, Quantity},
 };
 use alloy_primitives::{Address, B256, Bytes, U64};
-use lattice_chain::{ArtifactError, ModelError, ModelRecord, ModelStatus, ValueInfo};
+use lattice_chain::{ArtifactError, FOR_GOOD, ModelError, ModelRecord, ModelStatus, ValueInfo};
 use lattice_types::Cid;
 use serde::Serialize;
 use serde_json::{json, value::RawValue};
@@ -59,6 +59,8 @@ pub(super) struct ModelJson {
     artifact_bytes: U64,
     registered_at: U64,
     artifact_missing: U64,
+    fresh_until: Option<U64>,
+    scheduled: bool,
     #[serde(flatten)]
     record: serde_json::Value,
     #[serde(flatten)]
@@ -90,15 +92,17 @@ impl From<ValueInfo> for ValueJson {
 pub(super) fn model_json(api: &Api, model_id: B256, record: ModelRecord) -> Result<ModelJson, RpcError> {
     let missing = api.backend().artifacts().missing(&record.artifact)?;
     let further = super::records::record_json(&record);
+    let epoch = api.view().epoch();
     Ok(ModelJson {
         model_id,
-        name: record.name,
-        owner: record.owner,
         status: match record.status {
             ModelStatus::Pending => "pending",
+            ModelStatus::Active if record.is_suspended(epoch) => "suspended",
             ModelStatus::Active => "active",
             ModelStatus::Pruned => "pruned",
         },
+        name: record.name,
+        owner: record.owner,
         gas: U64::from(record.gas),
         input_bytes: U64::from(record.input_bytes),
         output_bytes: U64::from(record.output_bytes),
@@ -106,6 +110,8 @@ pub(super) fn model_json(api: &Api, model_id: B256, record: ModelRecord) -> Resu
         artifact_bytes: U64::from(record.artifact_bytes),
         registered_at: U64::from(record.registered_block),
         artifact_missing: U64::from(missing.len()),
+        fresh_until: (record.fresh_until != FOR_GOOD).then(|| U64::from(record.fresh_until)),
+        scheduled: record.scheduled,
         record: further,
         signature: None,
     })

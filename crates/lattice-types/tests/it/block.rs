@@ -51,6 +51,7 @@ fn block() -> DagBlock {
     let readiness = ReadinessCertificate {
         model_id: hash(9),
         epoch: 0,
+        is_two_thirds: true,
         signers: Bitmap::of(1, [0]),
         signature: Attestation::sign(hash(9), 0, 0, &key(), DEV_CHAIN_ID).signature,
     };
@@ -95,8 +96,8 @@ fn refusal(change: impl FnOnce(&mut DagBlock)) -> InvalidBlock {
 
 #[test]
 fn fixture_of_a_block() {
-    assert_eq!(block().header.hash().to_string(), "0x7411fc1f734832ef3d6b4e20167597f4fc0d4bb7b2fd7c6e2d7150d84b70d800");
-    assert_eq!(alloy_rlp::encode(block()).len(), 2321);
+    assert_eq!(block().header.hash().to_string(), "0x7d8c57ab1191e8bf9ae1397e03c4efa3ae3c404040b361a06eacf4f3617437d4");
+    assert_eq!(alloy_rlp::encode(block()).len(), 2322);
 }
 
 #[test]

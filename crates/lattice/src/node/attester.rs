@@ -1,8 +1,8 @@
-//! The thread that verifies the artifacts of pending models and attests readiness.
+//! The thread that verifies the artifacts of models and attests readiness.
 //!
 //! Loading a model takes long, so it happens here and not on the chain's thread. A model is looked at when it is
-//! registered, when the block that its artifact lacked arrives, and once in each further epoch while it waits:
-//! attestations are of an epoch. So models whose artifacts never come cost one look an epoch.
+//! registered, when the block that its artifact lacked arrives, and once in each further epoch while it waits, or has to be
+//! certified anew: attestations are of an epoch. So models whose artifacts never come cost one look an epoch.
 
 use super::{
     chain_thread::Message,
@@ -11,7 +11,7 @@ use super::{
     signer::Signer,
 };
 use alloy_primitives::B256;
-use lattice_chain::{ArtifactError, Backend, ModelError, ModelStatus, ModelStore, View};
+use lattice_chain::{ArtifactError, Backend, ModelError, ModelRecord, ModelStatus, ModelStore, ReadinessNeed, View};
 use lattice_types::Cid;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -37,7 +37,7 @@ pub enum Wake {
 /// Attests until the channel is closed.
 pub fn run(shared: &Shared, models: &ModelStore, signers: &[Arc<Signer>], woken: &Receiver<Wake>) {
     let mut attester =
-        Attester { shared, models, signers, seen: 0, epoch: 0, pending: BTreeSet::new(), missing: BTreeMap::new() };
+        Attester { shared, models, signers, seen: 0, epoch: 0, watched: BTreeSet::new(), missing: BTreeMap::new() };
     let mut arrived = Vec::new();
     loop {
         let wait = attester.look(arrived.drain(..));
@@ -62,8 +62,8 @@ struct Attester<'a> {
     seen: u64,
     /// The epoch of the last look.
     epoch: u64,
-    /// Models that wait for their activation, attested or not.
-    pending: BTreeSet<B256>,
+    /// Models that wait for a certificate, now or in a later epoch, attested or not.
+    watched: BTreeSet<B256>,
     /// Those of them that lack a block of their artifact, by this block.
     missing: BTreeMap<Cid, Vec<B256>>,
 }
@@ -89,23 +89,32 @@ impl Attester<'_> {
         if epoch != self.epoch {
             self.epoch = epoch;
             self.missing.clear();
-            due.append(&mut self.pending);
+            due.append(&mut self.watched);
         }
         for model_id in due {
             self.attest(&view, model_id);
         }
-        if self.pending.is_empty() {
+        if self.watched.is_empty() {
             return Duration::MAX;
         }
         let next_ms = spec.genesis_time_s * 1000 + (epoch + 1) * spec.epoch_slots * spec.slot_ms;
         Duration::from_millis(next_ms.saturating_sub(now).max(1))
     }
 
-    /// Attests a pending model that is here and whole.
+    /// Attests a model that needs it, and is here and whole.
     fn attest(&mut self, view: &View, model_id: B256) {
-        self.pending.remove(&model_id);
-        let record = view.model(&model_id).filter(|record| record.status == ModelStatus::Pending);
-        let Some(record) = record else { return };
+        self.watched.remove(&model_id);
+        let renewed = view.spec().readiness_renewed;
+        let waits = |record: &ModelRecord| match record.status {
+            ModelStatus::Pending => true,
+            ModelStatus::Active => renewed,
+            ModelStatus::Pruned => false,
+        };
+        let Some(record) = view.model(&model_id).filter(waits) else { return };
+        self.watched.insert(model_id);
+        if record.readiness_need(self.epoch) == ReadinessNeed::None {
+            return;
+        }
         match self.models.verify(&model_id, &record) {
             Ok(()) => {
                 for signer in self.signers {
@@ -117,10 +126,9 @@ impl Attester<'_> {
                 self.missing.entry(missing[0]).or_default().push(model_id);
             }
             Err(error) => {
-                tracing::warn!("model {model_id} stays pending: {error}");
-                return;
+                tracing::warn!("model {model_id} is not attested: {error}");
+                self.watched.remove(&model_id);
             }
         }
-        self.pending.insert(model_id);
     }
 }

@@ -169,6 +169,7 @@ pub(super) fn challenge(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes
         return Err(Halt::Revert(format!("answer {id} could be challenged until block {}", head.challenge_block)));
     }
     let (model_id, terms) = model(call, &id)?;
+    engine::refuse_suspended(call, &model_id, &terms)?;
     call.charge(
         gas::operation(2, 3, 4, 0) + 2 * gas::PAY_OUT + gas::hash(terms.input_bytes.saturating_add(terms.output_bytes)),
     )?;
@@ -219,6 +220,11 @@ pub(super) fn settle(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, H
     let over = if answered { head.challenge_block } else { head.answer_block };
     if call.block_number() <= over {
         return Err(Halt::Revert(format!("request {id} can be settled after block {over}")));
+    }
+    if answered {
+        // Nobody could challenge the answer now.
+        let (model_id, terms) = model(call, &id)?;
+        engine::refuse_suspended(call, &model_id, &terms)?;
     }
     call.charge(gas::operation(1, 2, 4, 0) + gas::PAY_OUT + gas::BURN)?;
     let model_id: B256 = field(call, &id, bonded::MODEL)?.into();

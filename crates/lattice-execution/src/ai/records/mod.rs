@@ -9,6 +9,7 @@ pub(crate) mod adapters;
 pub(crate) mod bonded;
 pub(crate) mod jobs;
 pub(crate) mod models;
+pub(crate) mod readiness;
 pub(crate) mod reputation;
 pub(crate) mod versions;
 mod word;

@@ -4,7 +4,6 @@ use super::{
     Registry, Word, slot,
     versions::{self, Line, ModelPermission},
 };
-use crate::overlay::Overlay;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use lattice_state::State;
 use lattice_types::{
@@ -30,7 +29,7 @@ pub const PENDING_BLOCKS: u64 = 28_800;
 pub(crate) enum Field {
     /// Status, version, blocks, metrics.
     Head = 0,
-    /// Gas and the three lengths.
+    /// Gas, the last epoch in which it may run, the three lengths.
     Terms = 1,
     ArtifactDigest = 2,
     /// Of a version after the first: the id of its line.
@@ -63,6 +62,20 @@ pub enum ModelStatus {
     Pruned,
 }
 
+/// The last epoch in which a model may run, where readiness is not renewed.
+pub const FOR_GOOD: u64 = u32::MAX as u64;
+
+/// Stake whose word a model waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadinessNeed {
+    /// Nobody's: it cannot run any more, or need not be certified in this epoch again.
+    None,
+    /// Half of the stake, to go on.
+    Half,
+    /// Two thirds of the stake, to become active or, after a suspension, to run again.
+    TwoThirds,
+}
+
 /// First field of a record.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Head {
@@ -76,6 +89,8 @@ pub(crate) struct Head {
     pub(crate) commitments: u8,
     /// The fields Lineage and DeltaDigest are there.
     pub(crate) lineage: bool,
+    /// A readiness certificate of this epoch makes it runnable in the next one.
+    pub(crate) scheduled: bool,
     pub(crate) version: u32,
     pub(crate) registered_block: u64,
     pub(crate) activated_block: u64,
@@ -98,6 +113,8 @@ pub struct ModelTerms {
     pub output_bytes: u64,
     /// Bytes of the artifact.
     pub artifact_bytes: u64,
+    /// The last epoch in which it may run; [`FOR_GOOD`] where readiness is not renewed.
+    pub fresh_until: u64,
     /// Its number in its line, from 1.
     pub version: u32,
     /// Id of its line: that of the first version.
@@ -140,6 +157,10 @@ pub struct ModelRecord {
     pub artifact_bytes: u64,
     /// CID of the artifact's manifest.
     pub artifact: Cid,
+    /// The last epoch in which it may run; [`FOR_GOOD`] where readiness is not renewed.
+    pub fresh_until: u64,
+    /// Whether a readiness certificate of the present epoch makes it runnable in the next one.
+    pub scheduled: bool,
     /// Short name of the line.
     pub name: String,
     /// Number of the EVM block that registered it.
@@ -206,6 +227,7 @@ const LISTED: u64 = 1;
 const DAG_PB: u64 = 2;
 const COMMITMENTS_SHIFT: u64 = 2;
 const LINEAGE: u64 = 1 << 6;
+const SCHEDULED: u64 = 1 << 7;
 
 impl ModelStatus {
     const fn code(self) -> u64 {
@@ -236,6 +258,7 @@ impl Head {
             dag_pb: flags & DAG_PB != 0,
             commitments: (flags >> COMMITMENTS_SHIFT & 15) as u8,
             lineage: flags & LINEAGE != 0,
+            scheduled: flags & SCHEDULED != 0,
             version: word.short(2, 4) as u32,
             registered_block: word.short(6, 5),
             activated_block: word.short(11, 5),
@@ -251,7 +274,8 @@ impl Head {
         let flags = flag(self.listed, LISTED)
             | flag(self.dag_pb, DAG_PB)
             | u64::from(self.commitments) << COMMITMENTS_SHIFT
-            | flag(self.lineage, LINEAGE);
+            | flag(self.lineage, LINEAGE)
+            | flag(self.scheduled, SCHEDULED);
         let word = Word::default().with(0, 1, self.status.map_or(0, ModelStatus::code)).with(1, 1, flags);
         let word = word.with(2, 4, self.version).with(6, 5, self.registered_block).with(11, 5, self.activated_block);
         let word = word.with(16, 6, self.calls).with(22, 5, self.last_use_block);
@@ -321,7 +345,7 @@ pub(crate) fn version_slots(payload: &ModelDeployPayload, head: &Head) -> Vec<(U
         .with(0, 8, payload.gas)
         .with(8, 8, payload.input_bytes)
         .with(16, 8, payload.output_bytes)
-        .with(24, 8, payload.artifact_bytes);
+        .with(28, 4, payload.artifact_bytes);
     let mut slots = vec![
         (slot(id, Field::Head as u8), head.encode()),
         (slot(id, Field::Terms as u8), terms.value()),
@@ -403,7 +427,8 @@ impl ModelTerms {
             gas: terms.short(0, 8),
             input_bytes: terms.short(8, 8),
             output_bytes: terms.short(16, 8),
-            artifact_bytes: terms.short(24, 8),
+            artifact_bytes: terms.short(28, 4),
+            fresh_until: terms.short(24, 4),
             version: head.version,
             line: line_id,
             owner: line.owner,
@@ -428,7 +453,34 @@ impl Registry for Reader<'_> {
     }
 }
 
+fn is_suspended(status: ModelStatus, fresh_until: u64, epoch: u64) -> bool {
+    status == ModelStatus::Active && fresh_until < epoch.min(FOR_GOOD)
+}
+
+impl ModelTerms {
+    /// Whether it is active, but too little stake still holds its artifact: in this epoch it does not run.
+    pub(crate) fn is_suspended(&self, epoch: u64) -> bool {
+        is_suspended(self.status, self.fresh_until, epoch)
+    }
+}
+
 impl ModelRecord {
+    /// Whether it is active, but too little stake still holds its artifact: in this epoch it does not run.
+    pub fn is_suspended(&self, epoch: u64) -> bool {
+        is_suspended(self.status, self.fresh_until, epoch)
+    }
+
+    /// What readiness certificates of this epoch are good for.
+    pub fn readiness_need(&self, epoch: u64) -> ReadinessNeed {
+        match self.status {
+            ModelStatus::Pruned => ReadinessNeed::None,
+            ModelStatus::Active if self.fresh_until > epoch || self.fresh_until == FOR_GOOD => ReadinessNeed::None,
+            ModelStatus::Active if self.fresh_until == epoch => ReadinessNeed::Half,
+            _ if self.scheduled => ReadinessNeed::None,
+            _ => ReadinessNeed::TwoThirds,
+        }
+    }
+
     /// The record of a model; `None` when nobody registered it.
     pub fn read(state: &State, model_id: &B256) -> Option<Self> {
         let mut reader = Reader(state);
@@ -450,6 +502,8 @@ impl ModelRecord {
             output_bytes: terms.output_bytes,
             artifact_bytes: terms.artifact_bytes,
             artifact: cid(head.dag_pb, field(Field::ArtifactDigest)),
+            fresh_until: terms.fresh_until,
+            scheduled: head.scheduled,
             name: name_text(line_field(Field::Name)),
             registered_block: head.registered_block,
             activated_block: (terms.status == ModelStatus::Active).then_some(head.activated_block),
@@ -503,12 +557,6 @@ impl ModelLine {
             stake: field(Field::Stake).saturating_to(),
         }
     }
-}
-
-/// System operation: a pending model becomes active. Anything else stays as it is, so a second certificate or one for
-/// an unknown model does nothing.
-pub(crate) fn activate(overlay: &mut Overlay<'_>, model_id: &B256, block: u64) {
-    let Ok(()) = versions::activate(overlay, model_id, block);
 }
 
 fn counts(state: &State) -> Counts {
@@ -576,6 +624,7 @@ mod tests {
             dag_pb: true,
             commitments: 0b1010,
             lineage: true,
+            scheduled: true,
             version: 7,
             registered_block: 1 << 35,
             activated_block: 3,

@@ -176,6 +176,12 @@ fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
             lines.push(format!("{title:10} {}", model[field].as_str().unwrap_or("?")));
         }
         lines.push(format!("{:10} block {}", "registered", number(&model["registeredAt"])));
+        if let Some(epoch) = quantity(&model["freshUntil"]).filter(|_| model["status"] != "pending") {
+            lines.push(format!("{:10} until epoch {epoch}, unless it is certified anew", "runs"));
+        }
+        if model["scheduled"] == true {
+            lines.push(format!("{:10} in the next epoch", "begins"));
+        }
         for (field, title) in [("inputs", "input"), ("outputs", "output")] {
             let slots = model[field].as_array().map(Vec::as_slice).unwrap_or_default();
             lines.extend(slots.iter().filter_map(Slot::from_json).map(|slot| format!("{title:10} {slot}")));
