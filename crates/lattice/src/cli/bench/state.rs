@@ -233,7 +233,7 @@ fn execute(
         block_hashes: &|_| None,
         certificates: &[],
         slashings: &[],
-        activations: &[],
+        readiness: &[],
         blue_producers: &[payee],
         carriers: &[(B256::ZERO, 0)],
         inference: &NoModels,
