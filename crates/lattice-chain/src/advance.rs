@@ -259,9 +259,9 @@ impl Chain {
         let selected_parent = data.selected_parent;
         let mut ordered: Vec<Merged> = Vec::new();
         for block in self.dag.consensus_order_of_mergeset(data)? {
-            let header = &self.fork.dag_block(&block.hash)?.block().header.clone();
+            let merged = self.fork.dag_block(&block.hash)?;
             let mut stands = true;
-            for copy in self.fork.blocks.copies(header)? {
+            for copy in self.fork.blocks.copies(&merged.block().header)? {
                 stands &= copy == block.hash
                     || (copy != selected_parent
                         && !ordered.iter().any(|earlier| earlier.hash == copy)

@@ -188,7 +188,7 @@ impl Chain {
             .ok_or_else(|| StorageFault::corrupt(Table::Executed, format!("the sink {sink} is missing")))?;
         let disqualified = read_disqualified(&kv)?;
         let fork = Fork::new(sink, head, disqualified, reader);
-        let committee = Committee::open(&spec, kv.clone(), options.trusted)?;
+        let committee = Committee::open(&spec, kv.clone(), &dag, options.trusted)?;
         Ok(Self { spec: Arc::new(spec), kv, dag, layers, pool: Pool::new(), models, fork, committee })
     }
 

@@ -1,7 +1,7 @@
 //! What can go wrong in the chain: the three kinds of the house (invalid, missing, fault) and refused transactions.
 
 use crate::{
-    committee::{AttestationRefused, EvidenceRefused, InvalidStanding, VoteRefused},
+    committee::{AttestationRefused, EvidenceRefused, InvalidStanding, TrustRefused, VoteRefused},
     pool::AdmissionError,
 };
 use alloy_primitives::B256;
@@ -25,6 +25,9 @@ pub enum ChainError {
     /// The vote is refused.
     #[error("vote refused: {0}")]
     Vote(#[from] VoteRefused),
+    /// The trusted checkpoint is refused.
+    #[error(transparent)]
+    Trust(#[from] TrustRefused),
     /// The evidence is refused.
     #[error("evidence refused: {0}")]
     Evidence(#[from] EvidenceRefused),

@@ -25,7 +25,7 @@ mod view;
 
 pub use backend::{Backend, HeadWatcher, SubmitReply};
 pub use chain::{Chain, ChainOptions, Effects, Input};
-pub use committee::{AttestationRefused, EvidenceRefused, InvalidStanding, VoteRefused};
+pub use committee::{AttestationRefused, EvidenceRefused, InvalidStanding, TrustRefused, VoteRefused};
 pub use error::{ChainError, ModelError, ViewError};
 pub use lattice_execution::{
     AiLane, CallOutcome, CallRequest, CallStatus, ExecutionError, FOR_GOOD, GasEstimate, ModelRecord, ModelStatus,

@@ -6,7 +6,6 @@
 use crate::{
     advance::{Commitments, Execution, seal_evm},
     chain::{Chain, Effects},
-    committee::apply,
     error::ChainError,
     pool::{Draw, Lane},
 };
@@ -70,15 +69,12 @@ impl Chain {
         let data = self.dag.virtual_data(&parents).map_err(|error| ChainError::Fault(error.to_string()))?;
         let merge = self.merge(&data)?;
         let standing = self.committee.standing(&data.selected_parent)?;
-        let mut finality = standing.finality.clone();
-        for merged in &merge.ordered {
-            apply(&mut finality, &self.fork.dag_block(&merged.hash)?.block().body.certificates, |_| {});
-        }
+        let merged = self.after_merging(&standing, &data, &merge)?;
         let judged = standing.epoch.at(&self.committee.params().epochs, slot);
         let mut body = DagBody {
             transactions: Vec::new(),
             readiness: self.readiness_for(&judged, &state)?,
-            certificates: self.certificates_for(&parents, &finality)?,
+            certificates: self.certificates_for(&parents, &merged.finality)?,
             evidence: self.evidence_for(&state),
         };
         let mut header = DagHeader {

@@ -25,6 +25,7 @@ pub(crate) fn methods() -> impl Iterator<Item = &'static Row> {
 fn status(api: &Api, _: &mut Params<'_>) -> Answer {
     let view = api.view();
     let head = view.head();
+    let finalised = view.finality().finalised;
     let (pending, queued) = api.backend().pool().counts();
     let (models, _) = view.models(0, 0);
     let sink = view.dag_facts(&view.sink())?;
@@ -48,6 +49,8 @@ fn status(api: &Api, _: &mut Params<'_>) -> Answer {
         "models": U64::from(models),
         "safe": U64::from(view.safe_number()),
         "finalized": U64::from(view.finalized_number()),
+        "finalizedCheckpoint": format!("{}:{}", finalised.index, finalised.hash),
+        "oldestBlock": U64::from(view.oldest_block()),
         "executor": lattice_chain::executor_version(),
         "accelerated": lattice_chain::is_accelerated(),
     }))

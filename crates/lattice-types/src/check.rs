@@ -121,8 +121,14 @@ impl SealKey {
     /// [`InvalidBlock::Vrf`] or [`InvalidBlock::Signature`].
     pub fn verify(&self, header: &DagHeader, chain_id: u64) -> Result<(), InvalidBlock> {
         let content = bls::vrf_content(&self.epoch_seed, header.slot);
-        bls::verify(&self.public_key, Domain::Vrf, chain_id, &content, &header.vrf).map_err(|_| InvalidBlock::Vrf)?;
         let signed = header.signing_hash();
+        let vrf = (Domain::Vrf, content.as_slice(), &header.vrf);
+        if bls::verify_both(&self.public_key, chain_id, [vrf, (Domain::Block, &signed[..], &header.signature)]).is_ok()
+        {
+            return Ok(());
+        }
+        // Which of the two is it?
+        bls::verify(&self.public_key, Domain::Vrf, chain_id, &content, &header.vrf).map_err(|_| InvalidBlock::Vrf)?;
         bls::verify(&self.public_key, Domain::Block, chain_id, signed.as_slice(), &header.signature)
             .map_err(|_| InvalidBlock::Signature)
     }

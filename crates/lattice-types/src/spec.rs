@@ -261,6 +261,12 @@ impl ChainSpec {
         }
     }
 
+    /// Slots for which a checkpoint may be trusted by who has not followed the chain: ten days when unbonding takes fourteen.
+    /// After that, those who finalised it may have been paid back their stake, and lose nothing by another history.
+    pub const fn weak_subjectivity_slots(&self) -> u64 {
+        self.staking.unbonding_slots / 14 * 10
+    }
+
     /// What a block of this class adds to the blue work of those that merge it as blue.
     pub const fn work(&self, ai_class: u8) -> u128 {
         match (self.ai_work, ai_class) {

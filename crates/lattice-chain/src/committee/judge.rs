@@ -2,7 +2,7 @@
 //! own chain.
 
 use super::{EpochSet, Standing};
-use crate::{chain::Chain, error::ChainError};
+use crate::{advance::Merge, chain::Chain, error::ChainError};
 use alloy_primitives::{B256, keccak256};
 use lattice_consensus::{
     GhostdagData,
@@ -138,7 +138,8 @@ impl Chain {
         for certificate in &block.block().body.certificates {
             self.check_certificate(certificate, &header.parents, &parent.finality, batch)?;
         }
-        let mut standing = self.fold(block, data, &parent)?;
+        let mut standing = self.after_merging(&parent, data, &self.merge(data)?)?;
+        standing.take(&block.block().body);
         let finalised = standing.finality.finalised();
         if !self.dag.is_chain_ancestor(&finalised.hash, &data.selected_parent)? {
             return Err(InvalidStanding::OffFinalisedChain(finalised).into());
@@ -148,16 +149,20 @@ impl Chain {
         Ok((standing, key))
     }
 
-    /// The parent's standing with what the mergeset, in the order of consensus, and the block itself carry.
-    fn fold(&self, block: &CheckedBlock, data: &GhostdagData, parent: &Standing) -> Result<Standing, ChainError> {
+    /// The selected parent's standing with what the mergeset carries, in the order of consensus.
+    pub(crate) fn after_merging(
+        &self,
+        parent: &Standing,
+        data: &GhostdagData,
+        merge: &Merge,
+    ) -> Result<Standing, ChainError> {
         let mut standing = parent.clone();
         for blue in &data.mergeset_blues {
             standing.ai_score += u64::from(self.fork.dag_block(blue)?.block().header.ai_class);
         }
-        for merged in &self.merge(data)?.ordered {
+        for merged in &merge.ordered {
             standing.take(&self.fork.dag_block(&merged.hash)?.block().body);
         }
-        standing.take(&block.block().body);
         Ok(standing)
     }
 

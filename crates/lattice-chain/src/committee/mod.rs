@@ -10,6 +10,7 @@ mod readiness;
 mod registry;
 mod sets;
 mod standing;
+mod trusted;
 mod votes;
 
 pub use judge::InvalidStanding;
@@ -20,12 +21,15 @@ pub(crate) use readiness::readiness_of;
 pub(crate) use registry::{Registered, registered};
 pub(crate) use sets::EpochSet;
 pub(crate) use standing::Standing;
+pub use trusted::TrustRefused;
+pub(crate) use trusted::trust;
 pub use votes::VoteRefused;
 
 use self::{readiness::Attestations, votes::Votes};
 use crate::error::ChainError;
 use alloy_primitives::B256;
 use lattice_consensus::{
+    Dag,
     eligibility::{EpochParams, Lottery, PPM, SetParams},
     finality::{CheckpointParams, EvidencePool, LocalFinality},
 };
@@ -124,15 +128,13 @@ impl Committee {
     ///
     /// # Errors
     /// When the store fails or is damaged, or `trusted` contradicts what this node has finalised.
-    pub fn open(spec: &ChainSpec, kv: Arc<dyn Kv>, trusted: Option<Checkpoint>) -> Result<Self, ChainError> {
+    pub fn open(spec: &ChainSpec, kv: Arc<dyn Kv>, dag: &Dag, trusted: Option<Checkpoint>) -> Result<Self, ChainError> {
         let bytes = kv.get(Table::Meta, LOCAL)?;
         let local = bytes.as_deref().and_then(read_local);
         let mut local =
             local.ok_or_else(|| StorageFault::corrupt(Table::Meta, "the finalised checkpoint is missing"))?;
-        if let Some(trusted) = trusted
-            && trusted.index > local.finalised().index
-        {
-            local = LocalFinality::new(trusted);
+        if let Some(trusted) = trusted {
+            local = trust(dag, local, trusted)?;
         }
         Ok(Self {
             params: CommitteeParams::of(spec)?,

@@ -3,7 +3,9 @@
 
 use crate::net::{Node, key, transfer};
 use alloy_primitives::{Address, B256, U256};
-use lattice_chain::{ChainError, ChainOptions, EvidenceRefused, Input, InvalidStanding, VoteRefused};
+use lattice_chain::{
+    Chain, ChainError, ChainOptions, EvidenceRefused, Input, InvalidStanding, TrustRefused, VoteRefused,
+};
 use lattice_consensus::finality::{InvalidCertificate, InvalidVote};
 use lattice_storage::MemoryKv;
 use lattice_types::{
@@ -327,6 +329,55 @@ fn a_trusted_checkpoint_decides_whom_to_follow() {
     node.give_all(&theirs);
     node.give_all(&ours);
     assert_eq!(node.chain.head().dag_hash, ours[8].hash(), "the heavier chain lacks the trusted checkpoint");
+}
+
+#[test]
+fn a_trusted_checkpoint_that_is_wrong_is_refused_by_name() {
+    let mut nodes = nodes(2);
+    let ours = grow(&mut nodes[0], 1..22);
+    let theirs: Vec<_> = (1..22).map(|_| nodes[1].seal([])).collect();
+    assert_eq!(finalised(&nodes[0]), 4);
+    nodes[0].give_all(&theirs);
+    let node = &nodes[0];
+    let open = |trusted| {
+        let options = ChainOptions { trusted: Some(trusted), ..ChainOptions::default() };
+        let opened = Chain::open_with(spec(), node.kv.clone(), node.models.clone(), options);
+        opened.map(|chain| chain.finality().finalised())
+    };
+    let held = node.chain.finality().finalised();
+    let at = |index: u64, blocks: &[CheckedBlock]| Checkpoint { index, hash: blocks[index as usize * 4 - 2].hash() };
+    assert_eq!(held, at(4, &ours));
+    // What agrees is taken, and what is newer than ours is held on to; what has not come yet decides later.
+    assert_eq!(open(at(2, &ours)).unwrap(), held);
+    assert_eq!(open(held).unwrap(), held);
+    assert_eq!(open(at(5, &ours)).unwrap(), at(5, &ours));
+    let unknown = Checkpoint { index: 9, hash: B256::repeat_byte(9) };
+    assert_eq!(open(unknown).unwrap(), unknown);
+    for wrong in [at(2, &theirs), at(4, &theirs), at(5, &theirs), Checkpoint { index: 3, ..unknown }] {
+        let error = open(wrong).unwrap_err();
+        assert!(
+            matches!(error, ChainError::Trust(TrustRefused::Contradicts { trusted, finalised })
+                if trusted == wrong && finalised == held),
+            "{wrong}: {error}"
+        );
+        assert!(error.to_string().contains("empty data directory"), "{error}");
+    }
+}
+
+#[test]
+fn a_trusted_checkpoint_has_its_time() {
+    let spec = ChainSpec::network(spec().validators);
+    let trusted = Checkpoint { index: 1_000, hash: B256::repeat_byte(1) };
+    let made_ms = spec.genesis_time_s * 1_000 + 1_000 * 12 * 250;
+    let check = |now_ms| Chain::check_trusted_age(&spec, trusted, now_ms);
+    let period_ms = 10 * 24 * 3_600 * 1_000;
+    assert_eq!(check(made_ms), Ok(()));
+    assert_eq!(check(made_ms + period_ms), Ok(()));
+    let max_s = period_ms / 1_000;
+    let expired = check(made_ms + period_ms + 1_000).unwrap_err();
+    assert_eq!(expired, TrustRefused::Expired { trusted, age_s: max_s + 1, max_s });
+    assert!(expired.to_string().contains("get a newer one"), "{expired}");
+    assert_eq!(check(made_ms - 5_000), Err(TrustRefused::Future { trusted, ahead_s: 5 }));
 }
 
 #[test]

@@ -51,6 +51,7 @@ pub fn run(_args: &Args, output: Output) -> Result<(), Failure> {
         port: 0,
         datadir: datadir.path().to_path_buf(),
         archive: false,
+        trusted: None,
         engine: Engine::default(),
         sync_interval: None,
         network: None,

@@ -6,7 +6,10 @@ use crate::{
     node::{self, LocalNetwork, Node, NodeError, NodeOptions, SYNC_INTERVAL},
 };
 use lattice_storage::{Engine, StorageFault};
-use lattice_types::spec::{DEV_ACCOUNTS, DEV_BALANCE, DEV_CHAIN_ID};
+use lattice_types::{
+    Checkpoint,
+    spec::{DEV_ACCOUNTS, DEV_BALANCE, DEV_CHAIN_ID},
+};
 use std::{
     io::Write,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -35,6 +38,10 @@ pub struct Args {
     /// of about a day and the states of the newest 256. A data directory that was an archive once stays one
     #[arg(long)]
     archive: bool,
+    /// Follow only chains that hold this checkpoint, INDEX:HASH, as `lattice status` of a node that you trust shows it. It must be
+    /// younger than the weak-subjectivity period (ten days) and agree with what this data directory holds as final
+    #[arg(long, value_name = "INDEX:HASH", value_parser = checkpoint)]
+    trusted_checkpoint: Option<Checkpoint>,
     /// The store's engine. A data directory stays with the engine that made it; docs/engines.md compares them
     #[arg(long, value_enum, default_value_t = Db::Fjall)]
     db: Db,
@@ -84,10 +91,10 @@ pub fn run(args: Args, json: bool) -> Result<(), Failure> {
     let datadir = args.datadir.or_else(|| temporary.as_ref().map(|dir| dir.path().to_path_buf()));
     let datadir = datadir.expect("without a given directory there is a temporary one");
     let sync_interval = (args.sync_interval_ms > 0).then(|| Duration::from_millis(args.sync_interval_ms));
-    let Args { host, port, archive, producers, delay_ms, .. } = args;
+    let Args { host, port, archive, trusted_checkpoint: trusted, producers, delay_ms, .. } = args;
     let delay = Duration::from_millis(delay_ms);
     let network = (producers > 1).then_some(LocalNetwork { producers, delay });
-    let options = NodeOptions { host, port, datadir, archive, engine, sync_interval, network };
+    let options = NodeOptions { host, port, datadir, archive, trusted, engine, sync_interval, network };
     let data = match temporary {
         Some(_) => "temporary; keep it with --datadir DIR".to_owned(),
         None => options.datadir.display().to_string(),
@@ -99,6 +106,14 @@ pub fn run(args: Args, json: bool) -> Result<(), Failure> {
         let _nobody_reads = writeln!(std::io::stdout(), "{text}");
     };
     node::run(&options, ready).map_err(|error| explain(&error, &options))
+}
+
+/// A checkpoint as its index and its block's hash.
+fn checkpoint(text: &str) -> Result<Checkpoint, String> {
+    let parsed = text
+        .split_once(':')
+        .and_then(|(index, hash)| Some(Checkpoint { index: index.parse().ok()?, hash: hash.parse().ok()? }));
+    parsed.ok_or_else(|| "expected INDEX:HASH, a number and 32 bytes in hex, as `lattice status` shows it".into())
 }
 
 /// The log goes to stderr. Its level comes from LATTICE_LOG: error, warn (default), info, debug, trace or off.

@@ -22,11 +22,11 @@ use self::{
     signer::{Signer, SignerError},
     validator::{Fault, Validator},
 };
-use lattice_chain::{Chain, ChainOptions, ModelStore};
+use lattice_chain::{Chain, ChainError, ChainOptions, ModelStore};
 use lattice_rpc::ServerHandle;
 use lattice_storage::{ArtifactStore, Engine, Kv};
 use lattice_types::{
-    ChainSpec, limits,
+    ChainSpec, Checkpoint, limits,
     spec::{dev_validator_key, local_validator_key},
 };
 use std::{
@@ -51,6 +51,8 @@ pub struct NodeOptions {
     pub datadir: PathBuf,
     /// Keep the state of every block.
     pub archive: bool,
+    /// A checkpoint that the operator trusts.
+    pub trusted: Option<Checkpoint>,
     /// The engine of the store.
     pub engine: Engine,
     /// How often everything written so far is brought to the disk; `None` does so at a clean stop only.
@@ -130,8 +132,11 @@ impl Node {
         let mut stores = vec![kv.clone()];
         let artifacts = Arc::new(ArtifactStore::open(datadir.join("artifacts"), limits::ARTIFACT_BYTES_MAX)?);
         let models = Arc::new(ModelStore::new(artifacts.clone()));
-        let chain_options = ChainOptions { archive: options.archive, trusted: None };
         let spec = options.network.map_or_else(ChainSpec::dev, |network| ChainSpec::local(network.producers));
+        if let Some(trusted) = options.trusted {
+            Chain::check_trusted_age(&spec, trusted, clock::now_ms()).map_err(ChainError::from)?;
+        }
+        let chain_options = ChainOptions { archive: options.archive, trusted: options.trusted };
         let chain = Chain::open_with(spec.clone(), kv.clone(), models.clone(), chain_options)?;
         let archive_from = chain.archive_from();
         let (queue, inbox) = mpsc::channel();

@@ -1,5 +1,6 @@
 //! `lattice bench`: measurements that print one object each, made so that a stranger can repeat them.
 
+mod blocks;
 mod process;
 mod receipts;
 mod state;
@@ -19,6 +20,8 @@ pub struct Args {
 enum Command {
     /// Transactions mined a second through JSON-RPC, and what each costs the node in CPU time
     Tps(tps::Args),
+    /// Blocks of peers that a node takes in a second: checks, DAG, committee, execution, store
+    Blocks(blocks::Args),
     /// The time in which a node hands out the receipts of full blocks
     Receipts(receipts::Args),
     /// Memory, disk and the time of a block, and how they grow with the number of accounts
@@ -29,6 +32,7 @@ enum Command {
 pub fn run(args: Args, output: Output) -> Result<(), Failure> {
     match args.command {
         Command::Tps(args) => tps::run(&args, output),
+        Command::Blocks(args) => blocks::run(&args, output),
         Command::Receipts(args) => receipts::run(&args, output),
         Command::State(args) => state::run(&args, output),
     }
