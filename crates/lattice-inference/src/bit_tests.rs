@@ -1,8 +1,8 @@
-//! Whole models and operators on both kinds of kernels: the portable ones must give the bits of the accelerated ones.
+//! Whole models and operators on every kind of kernels that this CPU has: all must give the same bits.
 
 #![allow(clippy::unwrap_used)]
 
-use crate::kernels::test_isa::portable;
+use crate::kernels::{Isa, test_isa};
 use crate::tensor::{DType, Data, element_count};
 use crate::{ImportOptions, Model, Tensor, import_model};
 
@@ -31,32 +31,36 @@ fn elements(dtype: DType, shape: &[usize], special: bool) -> Tensor {
 
 fn assert_same_bits(name: &str, file: &[u8]) {
     let graph = import_model(file, &ImportOptions::default()).unwrap();
-    let folded_portably = portable(|| import_model(file, &ImportOptions::default())).unwrap();
-    assert_eq!(graph.model_id(), folded_portably.model_id(), "{name}");
+    let bytes = |outputs: Vec<Tensor>| outputs.iter().flat_map(Tensor::to_bytes).collect::<Vec<u8>>();
+    let models = Isa::all().into_iter().map(|isa| {
+        let folded = test_isa::with(isa, || import_model(file, &ImportOptions::default())).unwrap();
+        assert_eq!(graph.model_id(), folded.model_id(), "{name} on {isa:?}");
+        (isa, Model::load(folded).unwrap())
+    });
+    let models: Vec<(Isa, Model)> = models.collect();
     for special in [false, true] {
         let inputs: Vec<Tensor> = graph.inputs().iter().map(|i| elements(i.dtype, &i.shape, special)).collect();
-        let model = Model::load(graph.clone()).unwrap();
-        let bytes = |outputs: Vec<Tensor>| outputs.iter().flat_map(Tensor::to_bytes).collect::<Vec<u8>>();
-        let fast = model.run(&inputs).map(bytes);
-        let slow = portable(|| model.run(&inputs).map(bytes));
-        assert_eq!(fast, slow, "{name}");
-        // Node by node, without fusing and packing.
-        if let Ok(fast) = fast {
-            assert_eq!(bytes(unfused(&graph, &inputs)), fast, "{name}");
+        // Node by node, without fusing and packing; a refusal is the same everywhere too.
+        let want = unfused(&graph, &inputs).map(bytes);
+        for (isa, model) in &models {
+            let got = test_isa::with(*isa, || model.run(&inputs).map(bytes));
+            assert_eq!(got.ok(), want, "{name} on {isa:?}");
         }
     }
 }
 
 /// The graph's definition: each node by its own `run`.
-fn unfused(graph: &crate::Graph, inputs: &[Tensor]) -> Vec<Tensor> {
+fn unfused(graph: &crate::Graph, inputs: &[Tensor]) -> Option<Vec<Tensor>> {
     let mut values: Vec<Tensor> = inputs.to_vec();
     values.extend(graph.constants().iter().map(|c| c.tensor.as_ref().clone()));
     for node in graph.nodes() {
         let operands: Vec<&Tensor> = node.inputs.iter().map(|&v| &values[v as usize]).collect();
-        let results = (node.op.run)(&node.attributes, &operands).unwrap();
+        let results = (node.op.run)(&node.attributes, &operands).ok()?;
         values.extend(results);
     }
-    graph.output_values().iter().map(|&v| values[v as usize].clone()).collect()
+    let mut outputs: Vec<Tensor> = graph.output_values().iter().map(|&v| values[v as usize].clone()).collect();
+    outputs.iter_mut().for_each(|tensor| tensor.data_mut().canonicalize_nan());
+    Some(outputs)
 }
 
 #[test]
@@ -73,4 +77,29 @@ fn operators_give_the_same_bits_on_all_kernels() {
         let file = alloy_primitives::hex::decode(case["model"].as_str().unwrap()).unwrap();
         assert_same_bits(case["name"].as_str().unwrap(), &file);
     }
+}
+
+#[test]
+fn threads_do_not_change_bits() {
+    let graph = import_model(include_bytes!("../../../models/digits.onnx"), &ImportOptions::default()).unwrap();
+    let model = Model::load(graph).unwrap();
+    let inputs: Vec<Tensor> = model.inputs().iter().map(|i| elements(i.dtype, &i.shape, true)).collect();
+    let want = model.run(&inputs).unwrap();
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..8).map(|_| scope.spawn(|| model.run(&inputs).unwrap())).collect();
+        for run in runs {
+            let bytes = |outputs: &[Tensor]| outputs.iter().flat_map(Tensor::to_bytes).collect::<Vec<u8>>();
+            assert_eq!(bytes(&run.join().unwrap()), bytes(&want));
+        }
+    });
+}
+
+#[test]
+fn a_thread_that_flushes_to_zero_runs_nothing() {
+    let graph = import_model(include_bytes!("../../../models/digits.onnx"), &ImportOptions::default()).unwrap();
+    let model = Model::load(graph).unwrap();
+    let inputs: Vec<Tensor> = model.inputs().iter().map(|i| elements(i.dtype, &i.shape, false)).collect();
+    let refused = crate::float_mode::test_mode::flushing_to_zero(|| model.run(&inputs));
+    assert!(matches!(refused, Err(crate::RunError::FloatMode(_))), "{refused:?}");
+    assert!(model.run(&inputs).is_ok());
 }

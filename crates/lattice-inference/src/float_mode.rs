@@ -34,22 +34,55 @@ fn read() -> (u64, u64) {
     (0, 0)
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+/// Sets the control register of a test's thread.
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) mod test_mode {
+    #[cfg(target_arch = "x86_64")]
+    const DEFAULT: u64 = 0x1f80;
+    #[cfg(target_arch = "aarch64")]
+    const DEFAULT: u64 = 0;
+    /// Rounding and flushing, one bit at a time.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) const BITS: [u32; 4] = [6, 13, 14, 15];
+    #[cfg(target_arch = "aarch64")]
+    pub(super) const BITS: [u32; 3] = [22, 23, 24];
+
+    fn set(mode: u64) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the value is a valid MXCSR: the default with one mode bit changed.
+        unsafe {
+            core::arch::asm!("ldmxcsr [{}]", in(reg) &(mode as u32), options(nostack, readonly));
+        }
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: the value is a valid FPCR: the default with one mode bit changed.
+        unsafe {
+            core::arch::asm!("msr fpcr, {}", in(reg) mode, options(nomem, nostack));
+        }
+    }
+
+    /// Runs `f` with one bit of the control register changed.
+    pub(super) fn with_bit<T>(bit: u32, f: impl FnOnce() -> T) -> T {
+        set(DEFAULT | 1 << bit);
+        let result = f();
+        set(DEFAULT);
+        result
+    }
+
+    /// Runs `f` while results below the normal range become zero.
+    pub(crate) fn flushing_to_zero<T>(f: impl FnOnce() -> T) -> T {
+        with_bit(if cfg!(target_arch = "x86_64") { 15 } else { 24 }, f)
+    }
+}
+
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests {
     use super::*;
-
-    fn set(mxcsr: u32) {
-        // SAFETY: the value is a valid MXCSR: the default with one mode bit changed.
-        unsafe { core::arch::asm!("ldmxcsr [{}]", in(reg) &mxcsr, options(nostack, readonly)) };
-    }
 
     #[test]
     fn flush_to_zero_and_other_roundings_are_refused() {
         assert_eq!(check(), Ok(()));
-        for bit in [6, 13, 14, 15] {
-            set(0x1f80 | 1 << bit);
-            let refused = check();
-            set(0x1f80);
+        for bit in test_mode::BITS {
+            let refused = test_mode::with_bit(bit, check);
             assert!(matches!(refused, Err(RunError::FloatMode(_))), "bit {bit}");
         }
         assert_eq!(check(), Ok(()));

@@ -10,7 +10,7 @@ use crate::kernels::Isa;
 use crate::kernels::gemm::PackedRight;
 use crate::kernels::program::{Program, Source, Step as ProgramStep};
 use crate::ops::elementwise::Kernel;
-use crate::ops::{OpResult, conv, matmul, movement};
+use crate::ops::{OpResult, cast, conv, matmul, movement};
 use crate::tensor::{DType, Data, Tensor};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,20 +56,25 @@ impl Model {
     /// Packs weights and plans the run.
     pub fn load(graph: Graph) -> Result<Model, LoadError> {
         let last_use = last_uses(&graph);
+        let known = Known::new(&graph)?;
         let mut steps = Vec::new();
         let mut index = 0;
         while index < graph.nodes().len() {
+            if known.get(graph.nodes()[index].first_output).is_some() {
+                index += 1;
+                continue;
+            }
             let fused = fusible_run(&graph, index);
             let count = fused.max(1);
-            let step = if fused > 0 { fuse(&graph, index, fused, &last_use) } else { prepare(&graph, index)? };
+            let step = if fused > 0 { fuse(&graph, index, fused, &last_use) } else { prepare(&known, index)? };
             steps.push(step);
             index += count;
         }
-        release(&graph, &mut steps);
+        release(&known, &mut steps);
         let read: Vec<u32> =
             steps.iter().flat_map(|s| s.inputs.iter().copied()).chain(graph.output_values().to_vec()).collect();
         let constants: BTreeMap<u32, Arc<Tensor>> =
-            read.into_iter().filter_map(|v| graph.constant(v).map(|t| (v, t.clone()))).collect();
+            read.into_iter().filter_map(|v| known.get(v).map(|t| (v, t.clone()))).collect();
         let packed: usize = steps.iter().map(|s| s.action.bytes()).sum();
         let bytes = packed + constants.values().map(|t| t.size_bytes()).sum::<usize>() + graph.nodes().len() * 256;
         Ok(Model {
@@ -248,13 +253,39 @@ impl Action {
     }
 }
 
+/// Values known before the first run: constants, and half-precision ones widened by a Cast.
+struct Known<'a> {
+    graph: &'a Graph,
+    widened: BTreeMap<u32, Arc<Tensor>>,
+}
+
+impl<'a> Known<'a> {
+    fn new(graph: &'a Graph) -> Result<Known<'a>, LoadError> {
+        let mut widened = BTreeMap::new();
+        for (index, node) in graph.nodes().iter().enumerate().filter(|(_, node)| node.op.code == cast::CAST.code) {
+            let half = graph.constant(node.inputs[0]).filter(|t| matches!(t.dtype(), DType::F16 | DType::BF16));
+            if let Some(half) = half.filter(|_| graph.types()[node.first_output as usize].dtype == DType::F32) {
+                let wrong = |reason| LoadError::Node { index, operator: node.op.name, reason };
+                let tensor = (node.op.run)(&node.attributes, &[half]).map_err(wrong)?.remove(0);
+                widened.insert(node.first_output, Arc::new(tensor));
+            }
+        }
+        Ok(Known { graph, widened })
+    }
+
+    fn get(&self, value: u32) -> Option<&Arc<Tensor>> {
+        self.graph.constant(value).or_else(|| self.widened.get(&value))
+    }
+}
+
 /// One node, with whatever can be done before the first run.
-fn prepare(graph: &Graph, index: usize) -> Result<Step, LoadError> {
+fn prepare(known: &Known<'_>, index: usize) -> Result<Step, LoadError> {
+    let graph = known.graph;
     let node = &graph.nodes()[index];
     let types = graph.types();
     let mut inputs = node.inputs.clone();
     let wrong = |reason| LoadError::Node { index, operator: node.op.name, reason };
-    let constant = |i: usize| node.inputs.get(i).and_then(|&v| graph.constant(v));
+    let constant = |i: usize| node.inputs.get(i).and_then(|&v| known.get(v));
     let action = match node.op.code {
         code if code == movement::RESHAPE.code => Action::Reshape(types[node.first_output as usize].shape.clone()),
         code if code == matmul::MATMUL.code => match constant(1).and_then(|b| matmul::prepare(b)) {
@@ -321,15 +352,43 @@ fn fuse(graph: &Graph, start: usize, count: usize, last_use: &[usize]) -> Step {
 }
 
 /// Notes for each step the values that nobody reads after it.
-fn release(graph: &Graph, steps: &mut [Step]) {
+fn release(known: &Known<'_>, steps: &mut [Step]) {
     let mut last: BTreeMap<u32, usize> = BTreeMap::new();
     for (position, step) in steps.iter().enumerate() {
         last.extend(step.inputs.iter().chain(&step.outputs).map(|&v| (v, position)));
     }
-    last.retain(|v, _| !graph.output_values().contains(v));
+    last.retain(|v, _| !known.graph.output_values().contains(v));
     for (value, position) in last {
-        if graph.constant(value).is_none() {
+        if known.get(value).is_none() {
             steps[position].released.push(value);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::graph::GraphBuilder;
+    use crate::half::f32_to_f16;
+    use crate::ops::Attributes;
+
+    #[test]
+    fn half_precision_weights_are_widened_once() {
+        let (rows, columns) = (256, 200);
+        let values: Vec<f32> = (0..rows * columns).map(|i| (i % 61) as f32 / 8.0 - 3.0).collect();
+        let half = Data::F16(values.iter().map(|&v| f32_to_f16(v)).collect());
+        let mut b = GraphBuilder::default();
+        let x = b.input(ValueInfo { name: "x".into(), dtype: DType::F32, shape: vec![1, rows] });
+        let w = b.constant("w", Tensor::new([rows, columns], half).unwrap());
+        let wide = b.emit1(&cast::CAST, cast::to(DType::F32), &[w]).unwrap();
+        let y = b.emit1(&matmul::MATMUL, Attributes::none(), &[x, wide]).unwrap();
+        let graph = b.finish(vec![("y".into(), y)]).unwrap();
+        assert_eq!(graph.nodes().len(), 2, "the frozen graph keeps the halves");
+        let model = Model::load(graph).unwrap();
+        assert!(matches!(model.steps[..], [Step { action: Action::MatMul(_), .. }]));
+        let ones = Tensor::from_f32([1, rows], vec![1.0; rows]).unwrap();
+        let sums = |c: usize| (0..rows).fold(0.0f32, |sum, r| sum + values[r * columns + c]);
+        assert_eq!(model.run(&[ones]).unwrap()[0].as_f32().unwrap(), (0..columns).map(sums).collect::<Vec<_>>());
     }
 }

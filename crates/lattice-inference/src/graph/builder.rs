@@ -45,6 +45,7 @@ pub(crate) struct GraphBuilder {
     nodes: Vec<BuilderNode>,
     fold_work: u64,
     constant_bytes: usize,
+    unrolled_nodes: usize,
 }
 
 impl GraphBuilder {
@@ -67,6 +68,15 @@ impl GraphBuilder {
     pub(crate) fn check_size(&self) -> OpResult<()> {
         let (got, max) = (self.constant_bytes, CONSTANT_BYTES_MAX);
         if got > max { Err(format!("constants have grown to {got} bytes; the limit is {max}")) } else { Ok(()) }
+    }
+
+    /// Counts a turn of a loop whose body has so many nodes; errors when loops have grown past the limit.
+    pub(crate) fn take_turn(&mut self, nodes: usize) -> OpResult<()> {
+        self.unrolled_nodes = self.unrolled_nodes.saturating_add(nodes + 1);
+        if self.unrolled_nodes > NODES_MAX {
+            return Err(format!("loops unroll to more than {NODES_MAX} nodes"));
+        }
+        Ok(())
     }
 
     /// Type of a value.

@@ -7,7 +7,7 @@ use super::elementwise::{Binary, Unary, binary, unary};
 use crate::ops::broadcast::Loops;
 
 /// Elements of a tile.
-const TILE: usize = 512;
+const TILE: usize = 1024;
 
 /// Where a step reads from.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -196,7 +196,7 @@ mod tests {
             Step::Binary(Binary::Sub, Source::Step(1), Source::Operand(2)),
         ];
         let program = Program::new(&[rows, columns], &[&[rows, columns], &[rows, 1], &[]], steps, vec![0, 2]);
-        for isa in [Isa::Portable, Isa::detect()] {
+        for isa in Isa::all() {
             let got = program.run(isa, &[&x, &b, &[7.0]]);
             for i in 0..x.len() {
                 let sum = x[i] + b[i / columns];

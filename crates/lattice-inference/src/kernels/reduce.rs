@@ -43,21 +43,27 @@ dual_kernel! {
     }
 }
 
+/// The largest element of a row, by the lanes of [`sum_rows`], which are then compared in order.
+#[inline(always)]
+pub(crate) fn top(row: &[f32]) -> f32 {
+    let (whole, rest) = row.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in whole {
+        for l in 0..LANES {
+            lanes[l] = max(lanes[l], chunk[l]);
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane = max(*lane, v);
+    }
+    lanes.iter().fold(f32::NEG_INFINITY, |m, &v| max(m, v))
+}
+
 dual_kernel! {
-    /// `tops[r]` = largest element of the r-th row of `columns` elements, by the lanes of [`sum_rows`], which are then compared in order.
+    /// `tops[r]` = [`top`] of the r-th row of `columns` elements.
     fn max_rows(x: &[f32], columns: usize, tops: &mut [f32]) {
-        for (r, top) in tops.iter_mut().enumerate() {
-            let (whole, rest) = x[r * columns..(r + 1) * columns].as_chunks::<LANES>();
-            let mut lanes = [f32::NEG_INFINITY; LANES];
-            for chunk in whole {
-                for l in 0..LANES {
-                    lanes[l] = max(lanes[l], chunk[l]);
-                }
-            }
-            for (lane, &v) in lanes.iter_mut().zip(rest) {
-                *lane = max(*lane, v);
-            }
-            *top = lanes.iter().fold(f32::NEG_INFINITY, |m, &v| max(m, v));
+        for (r, out) in tops.iter_mut().enumerate() {
+            *out = top(&x[r * columns..(r + 1) * columns]);
         }
     }
 }
@@ -89,7 +95,7 @@ mod tests {
             tree(lanes)
         };
         let chain = |c: usize| (0..rows).fold(0.0f32, |sum, r| sum + x[r * columns + c]);
-        for isa in [Isa::Portable, Isa::detect()] {
+        for isa in Isa::all() {
             let (mut a, mut b) = (vec![0.0; rows], vec![0.0; columns]);
             sum_rows(isa, &x, columns, &mut a);
             sum_columns(isa, &x, &mut b);

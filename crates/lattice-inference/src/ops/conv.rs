@@ -21,6 +21,8 @@ pub(super) const ALL: &[&OpSpec] = &[&CONV];
 
 /// Columns of patches packed at a time.
 const COLUMNS: usize = 1024;
+/// Most rows of weights for which a pointwise convolution reads its image in place.
+const DIRECT_ROWS: usize = 48;
 
 /// How the kernel moves over the input.
 pub(crate) struct Geometry {
@@ -163,6 +165,11 @@ impl Plan {
 
     fn input_positions(&self) -> usize {
         self.input.iter().product()
+    }
+
+    /// One kernel position on every input position: the patches are the image.
+    fn is_pointwise(&self) -> bool {
+        self.kernel == [1; 3] && self.stride == [1; 3] && self.pad == [0; 3] && self.input == self.output
     }
 
     /// One input channel for each group and a kernel worth a loop: better done without patches.
@@ -339,13 +346,21 @@ fn pad_images(plan: &Plan, x: &[f32]) -> Option<(Plan, Vec<f32>)> {
 /// One image and one group: weights [rows, k] times patches [k, positions].
 fn group_product(isa: Isa, plan: &Plan, x: &[f32], weights: &PackedLeft, y: &mut [f32], block: &mut Vec<f32>) {
     let (k, positions) = (plan.k(), plan.positions());
-    for first in (0..positions).step_by(COLUMNS) {
+    // Where the patches are the image itself, few rows read it once in place sooner than it is packed.
+    let direct = if plan.is_pointwise() && weights.m <= DIRECT_ROWS { positions / NR * NR } else { 0 };
+    if direct > 0 {
+        for k0 in (0..k).step_by(KC) {
+            let right = Panels { data: &x[k0 * positions..], stride: NR, step: positions };
+            gemm_block(isa, weights, k0, KC.min(k - k0), right, y, (direct, positions));
+        }
+    }
+    for first in (direct..positions).step_by(COLUMNS) {
         let columns = COLUMNS.min(positions - first);
         for k0 in (0..k).step_by(KC) {
             let kc = KC.min(k - k0);
             block.resize(columns.div_ceil(NR) * kc * NR, 0.0);
             pack_patches(plan, x, first..first + columns, k0..k0 + kc, block);
-            let right = Panels { data: block, stride: kc * NR };
+            let right = Panels { data: block, stride: kc * NR, step: NR };
             gemm_block(isa, weights, k0, kc, right, &mut y[first..], (columns, positions));
         }
     }
@@ -441,48 +456,50 @@ fn depthwise(isa: Isa, plan: &Plan, x: &[f32], w: &[f32], y: &mut [f32]) {
     let offsets: Vec<usize> = (0..plan.kernel.iter().product()).map(offset).collect();
     for (index, y) in y.chunks_exact_mut(positions).enumerate() {
         let (b, output) = (index / plan.outputs, index % plan.outputs);
-        let x = &x[(b * plan.channels + output / per_group) * plane..][..plane];
+        // Planes behind this one may be read, but never count.
+        let x = &x[(b * plan.channels + output / per_group) * plane..];
         depthwise_plane(isa, plan, x, &w[output * offsets.len()..][..offsets.len()], &offsets, y);
     }
 }
 
+/// Sixteen chains over the taps, for positions `stride` apart.
+#[inline(always)]
+fn depthwise_lanes(x: &[f32], w: &[f32], offsets: &[usize], stride: usize) -> [f32; NR] {
+    let mut acc = [0.0f32; NR];
+    for (&w, &at) in w.iter().zip(offsets) {
+        let x = &x[at..at + (NR - 1) * stride + 1];
+        for l in 0..NR {
+            acc[l] = w.mul_add(x[l * stride], acc[l]);
+        }
+    }
+    acc
+}
+
 dual_kernel! {
-    /// One output plane: for each position a chain over the taps, sixteen neighbouring positions at a time.
+    /// One output plane: for each position a chain over the taps, sixteen neighbouring positions at a time. `x` begins with
+    /// the input plane; what lies behind it is read for positions past the end of a line, whose chains are dropped.
     fn depthwise_plane(plan: &Plan, x: &[f32], w: &[f32], offsets: &[usize], y: &mut [f32]) {
         let [_, oh, ow] = plan.output;
         let [_, ih, iw] = plan.input;
         let [sd, sh, sw] = plan.stride;
+        let reach = offsets.last().map_or(0, |last| last + (NR - 1) * sw + 1);
         for (line, y) in y.chunks_exact_mut(ow).enumerate() {
             let x = &x[(line / oh * sd * ih + line % oh * sh) * iw..];
-            let (whole, rest) = y.as_chunks_mut::<NR>();
-            for (chunk, y) in whole.iter_mut().enumerate() {
+            for (chunk, y) in y.chunks_mut(NR).enumerate() {
                 let x = &x[chunk * NR * sw..];
-                let mut acc = [0.0f32; NR];
-                if sw == 1 {
-                    for (&w, &at) in w.iter().zip(offsets) {
-                        let x = &x[at..at + NR];
-                        for l in 0..NR {
-                            acc[l] = w.mul_add(x[l], acc[l]);
-                        }
-                    }
-                } else {
-                    for (&w, &at) in w.iter().zip(offsets) {
-                        let x = &x[at..at + (NR - 1) * sw + 1];
-                        for l in 0..NR {
-                            acc[l] = w.mul_add(x[l * sw], acc[l]);
-                        }
-                    }
+                if reach <= x.len() {
+                    // Known strides become plain loads.
+                    let acc = match sw {
+                        1 => depthwise_lanes(x, w, offsets, 1),
+                        2 => depthwise_lanes(x, w, offsets, 2),
+                        _ => depthwise_lanes(x, w, offsets, sw),
+                    };
+                    y.copy_from_slice(&acc[..y.len()]);
+                    continue;
                 }
-                *y = acc;
-            }
-            let done = whole.len() * NR;
-            for (i, y) in rest.iter_mut().enumerate() {
-                let x = &x[(done + i) * sw..];
-                let mut acc = 0.0f32;
-                for (&w, &at) in w.iter().zip(offsets) {
-                    acc = w.mul_add(x[at], acc);
+                for (i, y) in y.iter_mut().enumerate() {
+                    *y = w.iter().zip(offsets).fold(0.0, |acc, (w, &at)| w.mul_add(x[i * sw + at], acc));
                 }
-                *y = acc;
             }
         }
     }

@@ -2,8 +2,8 @@
 //! `tests/oracle/litert_outputs.py` wrote, found through `LATTICE_MODEL_ORACLES`.
 
 use crate::support::from_env;
-use lattice_inference::{Graph, ImportOptions, Model, Tensor, Tolerance, import_model, npy};
-use std::path::Path;
+use lattice_inference::{DType, Graph, ImportError, ImportOptions, Model, Tensor, Tolerance, import_model, npy};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 fn arrays(folder: &Path, what: &str) -> Vec<Tensor> {
@@ -18,18 +18,44 @@ fn distance(got: &Tensor, want: &Tensor) -> (f64, f64) {
     (got.iter().zip(&want).fold(0.0f64, |m, (g, w)| m.max((g - w).abs())), scale)
 }
 
+/// A model of an oracle folder with the inputs that are left to it, or why it is refused.
+pub fn open(folder: &Path) -> Result<(Graph, Vec<Tensor>), ImportError> {
+    let mut options = ImportOptions::default();
+    let mut inputs = Vec::new();
+    for (name, tensor) in names(folder)["inputs"].as_array().unwrap().iter().zip(arrays(folder, "input")) {
+        let name = name.as_str().unwrap().to_string();
+        // A scalar integer chooses a branch or a size, which a frozen graph knows.
+        if tensor.shape().is_empty() && tensor.dtype() == DType::I64 {
+            options.constants.insert(name, tensor);
+        } else {
+            options.shapes.insert(name, tensor.shape().to_vec());
+            inputs.push(tensor);
+        }
+    }
+    let file = ["model.onnx", "model.tflite"].map(|name| folder.join(name)).into_iter().find(|f| f.exists()).unwrap();
+    Ok((import_model(&std::fs::read(file).unwrap(), &options)?, inputs))
+}
+
+fn names(folder: &Path) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(folder.join("names.json")).unwrap()).unwrap()
+}
+
+/// The folders of all models, sorted; none when the variable that names them is not set.
+pub fn folders() -> Option<Vec<PathBuf>> {
+    let root = from_env("LATTICE_MODEL_ORACLES", "models with outputs by their runtimes")?;
+    let mut folders: Vec<_> =
+        std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
+    folders.sort();
+    assert!(!folders.is_empty(), "no model is there");
+    Some(folders)
+}
+
 /// What differs, one sentence an output.
 fn differences(folder: &Path) -> Vec<String> {
-    let names: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("names.json")).unwrap()).unwrap();
-    let (inputs, outputs) = (arrays(folder, "input"), arrays(folder, "output"));
-    let mut options = ImportOptions::default();
-    for (name, tensor) in names["inputs"].as_array().unwrap().iter().zip(&inputs) {
-        options.shapes.insert(name.as_str().unwrap().into(), tensor.shape().to_vec());
-    }
+    let (names, outputs) = (names(folder), arrays(folder, "output"));
     let shown = folder.file_name().unwrap().to_string_lossy();
-    let file = ["model.onnx", "model.tflite"].map(|name| folder.join(name)).into_iter().find(|f| f.exists()).unwrap();
-    let graph = match import_model(&std::fs::read(file).unwrap(), &options) {
-        Ok(graph) => graph,
+    let (graph, inputs) = match open(folder) {
+        Ok(opened) => opened,
         Err(refusal) => return vec![format!("{shown}: {refusal}")],
     };
     let encoded = graph.encode();
@@ -58,11 +84,7 @@ fn differences(folder: &Path) -> Vec<String> {
 
 #[test]
 fn oracle_models_match_their_own_runtimes() {
-    let Some(root) = from_env("LATTICE_MODEL_ORACLES", "models with outputs by their runtimes") else { return };
-    let mut folders: Vec<_> =
-        std::fs::read_dir(root).unwrap().map(|e| e.unwrap().path()).filter(|p| p.is_dir()).collect();
-    folders.sort();
-    assert!(!folders.is_empty(), "no model is there");
+    let Some(folders) = folders() else { return };
     let found: Vec<String> = folders.iter().flat_map(|folder| differences(folder)).collect();
     assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -2,10 +2,10 @@
 """Writes a model, random inputs and ONNX Runtime's outputs into OUT_DIR/<model name>: an oracle for the test `oracle_models`.
 
     pip install onnxruntime
-    python onnxruntime_outputs.py OUT_DIR MODEL.onnx [NAME=1,2,3]...
+    python onnxruntime_outputs.py OUT_DIR MODEL.onnx [NAME=1,2,3]... [NAME:=16000]...
     LATTICE_MODEL_ORACLES=OUT_DIR cargo test -p lattice-inference oracle_models
 
-Dimensions that the file leaves open become 1 unless NAME=SHAPE is given. The folder holds `model.onnx`, `input-I.npy` and
+Dimensions that the file leaves open become 1 unless NAME=SHAPE is given; NAME:=NUMBER sets an integer scalar. The folder holds `model.onnx`, `input-I.npy` and
 `output-I.npy` in graph order, and `names.json`.
 """
 
@@ -24,7 +24,9 @@ TYPES = {
 
 
 def main(out_dir, path, *rest):
-    shapes = {name: [int(d) for d in dims.split(",")] for name, dims in (argument.split("=") for argument in rest)}
+    given = [argument.split("=") for argument in rest]
+    shapes = {name: [int(d) for d in dims.split(",")] for name, dims in given if not name.endswith(":")}
+    scalars = {name[:-1]: int(value) for name, value in given if name.endswith(":")}
     out = pathlib.Path(out_dir) / pathlib.Path(path).stem
     out.mkdir(parents=True, exist_ok=True)
     shutil.copy(path, out / "model.onnx")
@@ -37,7 +39,7 @@ def main(out_dir, path, *rest):
         shape = shapes.get(value.name, [d if isinstance(d, int) and d > 0 else 1 for d in value.shape])
         kind = TYPES[value.type]
         data = random.normal(size=shape) if kind in (np.float32, np.float64) else random.integers(0, 2, size=shape)
-        inputs[value.name] = np.asarray(data).astype(kind)
+        inputs[value.name] = np.asarray(scalars.get(value.name, data)).astype(kind)
         np.save(out / f"input-{i}.npy", inputs[value.name])
     for i, data in enumerate(session.run(None, inputs)):
         np.save(out / f"output-{i}.npy", data)

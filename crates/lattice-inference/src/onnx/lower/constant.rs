@@ -1,8 +1,7 @@
-//! Constants, and conditions that are known at import.
+//! Constants.
 
 use super::{Entry, moves};
 use crate::graph::Value;
-use crate::onnx::import::lower_subgraph;
 use crate::onnx::node::NodeContext;
 use crate::onnx::tensors::dtype_of;
 use crate::ops::{OpResult, cast};
@@ -14,7 +13,6 @@ pub(super) const TABLE: &[Entry] = &[
     moves("Range", range),
     moves("EyeLike", eye_like),
     moves("Identity", |c| Ok(vec![c.input(0)?])),
-    moves("If", branch),
 ];
 
 /// Largest constant that Range and EyeLike may make.
@@ -114,12 +112,4 @@ fn eye_like(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let data = Data::U8((0..rows * columns).map(on).collect());
     let tensor = Tensor::new([rows, columns], cast::cast(&data, dtype)).map_err(|e| e.to_string())?;
     Ok(vec![c.builder.constant("", tensor)])
-}
-
-/// A condition known at import picks its branch; the other vanishes.
-fn branch(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
-    let condition = c.constant_number(c.input(0)?, "condition")?;
-    let name = if condition != 0.0 { "then_branch" } else { "else_branch" };
-    let graph = c.graph_attribute(name)?.clone();
-    lower_subgraph(&graph, &[], c.builder, c.scope)
 }

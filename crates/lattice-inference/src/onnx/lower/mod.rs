@@ -3,6 +3,7 @@
 mod activation;
 mod arithmetic;
 mod constant;
+mod control;
 mod indexing;
 mod linear;
 mod normalization;
@@ -46,6 +47,7 @@ static FAMILIES: &[&[Entry]] = &[
     arithmetic::TABLE,
     activation::TABLE,
     constant::TABLE,
+    control::TABLE,
     linear::TABLE,
     normalization::TABLE,
     quantize::TABLE,

@@ -3,6 +3,7 @@
 use super::{Entry, computes};
 use crate::graph::Value;
 use crate::onnx::node::NodeContext;
+use crate::ops::conv::CONV;
 use crate::ops::normalize::{LOG_SOFTMAX, NORMALIZE, SOFTMAX};
 use crate::ops::pool::{AVERAGE_POOL, Windows};
 use crate::ops::search::ARG_MAX;
@@ -102,9 +103,44 @@ fn batch(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let factor = c.div(scale, deviation)?;
     let shift = c.mul(mean, factor)?;
     let offset = c.sub(bias, shift)?;
-    let (factor, offset) = (per_channel(c, factor, rank)?, per_channel(c, offset, rank)?);
-    let scaled = c.mul(x, factor)?;
+    let (along, offset) = (per_channel(c, factor, rank)?, per_channel(c, offset, rank)?);
+    if let Some((scaled, bias)) = scaled_convolution(c, x, factor)? {
+        let offset = match bias {
+            None => offset,
+            Some(bias) => {
+                let bias = c.mul(bias, along)?;
+                c.add(bias, offset)?
+            }
+        };
+        return Ok(vec![c.add(scaled, offset)?]);
+    }
+    let scaled = c.mul(x, along)?;
     Ok(vec![c.add(scaled, offset)?])
+}
+
+/// When `x` is a convolution by constant weights (plus a bias): the one by weights times a factor for each output, and the bias.
+/// The new weights have no name, because what is trained for the original ones does not fit them.
+fn scaled_convolution(c: &mut NodeContext<'_>, x: Value, factor: Value) -> OpResult<Option<(Value, Option<Value>)>> {
+    let made_by = |c: &NodeContext<'_>, value: Value, op: &OpSpec| match c.builder.producer(value) {
+        Some((found, attributes, operands)) if found.code == op.code => Some((attributes.clone(), operands.to_vec())),
+        _ => None,
+    };
+    let constant = |c: &NodeContext<'_>, value: Value| c.builder.tensor(value).cloned();
+    let (convolution, bias) = match made_by(c, x, &ew::ADD) {
+        Some((_, operands)) if constant(c, operands[1]).is_some() => (operands[0], Some(operands[1])),
+        _ => (x, None),
+    };
+    let Some((attributes, operands)) = made_by(c, convolution, &CONV) else { return Ok(None) };
+    let mut along = vec![1; c.rank(operands[1])];
+    along[0] = c.shape(factor)[0];
+    let factor = c.reshape(factor, &along)?;
+    if constant(c, operands[1]).is_none() || constant(c, factor).is_none() {
+        return Ok(None);
+    }
+    let weights = c.mul(operands[1], factor)?;
+    let Some(weights) = constant(c, weights) else { return Ok(None) };
+    let weights = c.builder.constant("", weights);
+    Ok(Some((c.emit(&CONV, attributes, &[operands[0], weights])?, bias)))
 }
 
 /// Normalises everything from an axis on, then scales and shifts.

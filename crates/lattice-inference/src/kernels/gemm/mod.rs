@@ -7,6 +7,11 @@
 
 use super::Isa;
 
+#[cfg(target_arch = "aarch64")]
+mod neon;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
 /// Rows of a left panel.
 pub(crate) const MR: usize = 6;
 /// Columns of a right panel.
@@ -78,9 +83,16 @@ fn pack_left(
     out.resize(rows.len().div_ceil(MR) * k * MR, 0.0);
     for (p, panel) in out.chunks_exact_mut((k * MR).max(1)).enumerate() {
         let first = rows.start + p * MR;
-        for r in 0..MR.min(rows.end - first) {
-            let row = &a[(first + r) * stride + steps.start..][..k];
-            panel.iter_mut().skip(r).step_by(MR).zip(row).for_each(|(out, v)| *out = *v);
+        let row = |r: usize| &a[(first + r) * stride + steps.start..][..k];
+        if first + MR <= rows.end {
+            let rows: [&[f32]; MR] = core::array::from_fn(row);
+            for (step, out) in panel.as_chunks_mut::<MR>().0.iter_mut().enumerate() {
+                *out = rows.map(|row| row[step]);
+            }
+        } else {
+            for r in 0..rows.end - first {
+                panel.as_chunks_mut::<MR>().0.iter_mut().zip(row(r)).for_each(|(out, v)| out[r] = *v);
+            }
         }
     }
 }
@@ -105,23 +117,31 @@ pub(crate) fn gemm(isa: Isa, a: &[f32], m: usize, b: &PackedRight, c: &mut [f32]
         for m0 in (0..m).step_by(MC) {
             let mc = MC.min(m - m0);
             pack_left(a, k, m0..m0 + mc, k0..k0 + kc, &mut packed);
-            let left = Panels { data: &packed, stride: kc * MR };
-            let right = Panels { data: &b.panels[k0 * NR..], stride: k * NR };
+            let left = Panels { data: &packed, stride: kc * MR, step: MR };
+            let right = Panels { data: &b.panels[k0 * NR..], stride: k * NR, step: NR };
             block(isa, kc, left, right, &mut c[m0 * n..], (mc, n, n), k0 == 0);
         }
     }
 }
 
-/// Panels of one operand: panel p begins at `p * stride`.
+/// Panels of one operand: step k of panel p begins at `p * stride + k * step`. Packed panels have their width as step.
 #[derive(Clone, Copy)]
 pub(crate) struct Panels<'a> {
     pub(crate) data: &'a [f32],
     pub(crate) stride: usize,
+    pub(crate) step: usize,
+}
+
+impl Panels<'_> {
+    /// Whether `count` panels of `width` and `kc` steps lie inside the data.
+    fn hold(&self, count: usize, kc: usize, width: usize) -> bool {
+        self.data.len() >= (count - 1) * self.stride + (kc - 1) * self.step + width
+    }
 }
 
 /// One k-block of `c (+)= a * b`, with a prepared left operand and a right block packed by the caller.
 ///
-/// `right` holds `ceil(n / NR)` panels of `kc` steps for steps `k0..k0 + kc`; c has row stride `ldc`.
+/// `right` holds `ceil(n / NR)` panels of `kc` > 0 steps for steps `k0..k0 + kc`; c has row stride `ldc`.
 pub(crate) fn gemm_block(
     isa: Isa,
     a: &PackedLeft,
@@ -133,8 +153,17 @@ pub(crate) fn gemm_block(
 ) {
     for m0 in (0..a.m).step_by(MC) {
         let mc = MC.min(a.m - m0);
-        let left = Panels { data: &a.panels[m0 / MR * a.k * MR + k0 * MR..], stride: a.k * MR };
+        let left = Panels { data: &a.panels[m0 / MR * a.k * MR + k0 * MR..], stride: a.k * MR, step: MR };
         block(isa, kc, left, right, &mut c[m0 * ldc..], (mc, n, ldc), k0 == 0);
+    }
+}
+
+/// Panels of both operands that the micro-kernel of an instruction set takes at most at once.
+const fn panels_at_once(isa: Isa) -> usize {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => 2,
+        _ => 1,
     }
 }
 
@@ -148,50 +177,81 @@ fn block(
     (m, n, ldc): (usize, usize, usize),
     first: bool,
 ) {
-    let mut tile = [0.0f32; MR * NR];
-    for (p, column) in (0..n).step_by(NR).enumerate() {
-        let b = &right.data[p * right.stride..][..kc * NR];
-        let columns = NR.min(n - column);
-        for (q, row) in (0..m).step_by(MR).enumerate() {
-            let a = &left.data[q * left.stride..][..kc * MR];
-            let rows = MR.min(m - row);
+    let wide = panels_at_once(isa);
+    let mut tile = [0.0f32; 2 * MR * 2 * NR];
+    for column in (0..n).step_by(wide * NR) {
+        let columns = (wide * NR).min(n - column);
+        let across = columns.div_ceil(NR);
+        let b = Panels { data: &right.data[column / NR * right.stride..], ..right };
+        for row in (0..m).step_by(wide * MR) {
+            let rows = (wide * MR).min(m - row);
+            let down = rows.div_ceil(MR);
+            let a = Panels { data: &left.data[row / MR * left.stride..], ..left };
             let at = row * ldc + column;
-            if rows == MR && columns == NR {
-                micro(isa, a, b, &mut c[at..], ldc, first);
+            if rows == down * MR && columns == across * NR {
+                micro(isa, kc, (a, down), (b, across), &mut c[at..], ldc, first);
                 continue;
             }
             // An edge: computed on a whole tile aside, of which the part inside is kept.
+            let width = across * NR;
             for r in 0..rows {
-                tile[r * NR..r * NR + columns].copy_from_slice(&c[at + r * ldc..][..columns]);
+                tile[r * width..r * width + columns].copy_from_slice(&c[at + r * ldc..][..columns]);
             }
-            micro(isa, a, b, &mut tile, NR, first);
+            micro(isa, kc, (a, down), (b, across), &mut tile, width, first);
             for r in 0..rows {
-                c[at + r * ldc..][..columns].copy_from_slice(&tile[r * NR..r * NR + columns]);
+                c[at + r * ldc..][..columns].copy_from_slice(&tile[r * width..r * width + columns]);
             }
         }
     }
 }
 
-/// `MR` x `NR` outputs over all steps of two panels; `first` starts the chains at +0, otherwise they go on from `c`.
+/// All outputs of `down` left panels and `across` right ones over `kc` steps; `first` starts the chains at +0, otherwise
+/// they go on from `c`.
 #[inline(always)]
-fn micro(isa: Isa, a: &[f32], b: &[f32], c: &mut [f32], ldc: usize, first: bool) {
-    assert!(a.len() / MR == b.len() / NR && c.len() >= (MR - 1) * ldc + NR, "a micro tile lies inside its operands");
+fn micro(
+    isa: Isa,
+    kc: usize,
+    (a, down): (Panels<'_>, usize),
+    (b, across): (Panels<'_>, usize),
+    c: &mut [f32],
+    ldc: usize,
+    first: bool,
+) {
+    assert!(
+        a.hold(down, kc, MR) && b.hold(across, kc, NR) && c.len() >= (down * MR - 1) * ldc + across * NR,
+        "a micro tile lies inside its operands"
+    );
     match isa {
-        Isa::Portable => micro_portable(a, b, c, ldc, first),
+        Isa::Portable => micro_portable(kc, a, b, c, ldc, first),
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `Isa::Avx2` is only made after detection; the lengths were asserted above.
-        Isa::Avx2 => unsafe { avx2::micro(a.as_ptr(), b.as_ptr(), b.len() / NR, c.as_mut_ptr(), ldc, first) },
+        // SAFETY: `Isa::Avx2` is only made after detection, and takes one panel of each; the lengths were asserted above.
+        Isa::Avx2 => unsafe { x86::avx2(a.data.as_ptr(), (b.data.as_ptr(), b.step), kc, c.as_mut_ptr(), ldc, first) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Isa::Avx512` is only made after detection; the lengths were asserted above.
+        Isa::Avx512 => unsafe {
+            let kernel = match (down, across) {
+                (1, 1) => x86::avx512::<1, 1>,
+                (1, _) => x86::avx512::<1, 2>,
+                (_, 1) => x86::avx512::<2, 1>,
+                _ => x86::avx512::<2, 2>,
+            };
+            kernel((a.data.as_ptr(), a.stride), (b.data.as_ptr(), b.stride, b.step), kc, c.as_mut_ptr(), ldc, first);
+        },
+        #[cfg(target_arch = "aarch64")]
+        // SAFETY: every aarch64 has NEON; it takes one panel of each, and the lengths were asserted above.
+        Isa::Neon => unsafe { neon::micro(a.data.as_ptr(), (b.data.as_ptr(), b.step), kc, c.as_mut_ptr(), ldc, first) },
     }
 }
 
-fn micro_portable(a: &[f32], b: &[f32], c: &mut [f32], ldc: usize, first: bool) {
+fn micro_portable(kc: usize, a: Panels<'_>, b: Panels<'_>, c: &mut [f32], ldc: usize, first: bool) {
     let mut acc = [[0.0f32; NR]; MR];
     if !first {
         for (r, acc) in acc.iter_mut().enumerate() {
             acc.copy_from_slice(&c[r * ldc..][..NR]);
         }
     }
-    for (a, b) in a.as_chunks::<MR>().0.iter().zip(b.as_chunks::<NR>().0) {
+    for k in 0..kc {
+        let (a, b) = (&a.data[k * a.step..][..MR], &b.data[k * b.step..][..NR]);
         for r in 0..MR {
             for l in 0..NR {
                 acc[r][l] = a[r].mul_add(b[l], acc[r][l]);
@@ -217,16 +277,24 @@ fn row_times_panels(isa: Isa, a: &[f32], b: &PackedRight, c: &mut [f32]) {
         match isa {
             Isa::Portable => row_portable(a, panels, &mut tile),
             #[cfg(target_arch = "x86_64")]
-            // SAFETY: `Isa::Avx2` is only made after detection; `panels` holds `count` panels of `a.len()` steps.
-            Isa::Avx2 => unsafe {
+            // SAFETY: both are only made after AVX2 and FMA were detected; `panels` holds `count` panels of `a.len()` steps.
+            // Wider registers gain nothing where the stream of weights is the limit.
+            Isa::Avx2 | Isa::Avx512 => unsafe {
                 if count == ROW_PANELS {
-                    avx2::row4(a, panels.as_ptr(), stride, tile.as_mut_ptr());
+                    x86::row4(a, panels.as_ptr(), stride, tile.as_mut_ptr());
                 } else {
                     for p in 0..count {
-                        avx2::row1(a, panels.as_ptr().add(p * stride), tile.as_mut_ptr().add(p * NR));
+                        x86::row1(a, panels.as_ptr().add(p * stride), tile.as_mut_ptr().add(p * NR));
                     }
                 }
             },
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => {
+                for p in 0..count {
+                    // SAFETY: every aarch64 has NEON; `panels` holds `count` panels of `a.len()` steps.
+                    unsafe { neon::row(a, panels.as_ptr().add(p * stride), tile.as_mut_ptr().add(p * NR)) };
+                }
+            }
         }
         out.copy_from_slice(&tile[..out.len()]);
     }
@@ -241,87 +309,6 @@ fn row_portable(a: &[f32], panels: &[f32], tile: &mut [f32]) {
             }
         }
         *out = acc;
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use super::{MR, NR};
-    use core::arch::x86_64::*;
-
-    /// The 6 x 16 micro-kernel: twelve accumulators, two right vectors, two broadcasts.
-    ///
-    /// # Safety
-    /// Needs AVX2 and FMA; `a` holds `kc * MR`, `b` `kc * NR` floats, and `c` six rows of 16 with stride `ldc`.
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn micro(a: *const f32, b: *const f32, kc: usize, c: *mut f32, ldc: usize, first: bool) {
-        // SAFETY: all reads and writes stay inside the lengths that the caller promises.
-        unsafe {
-            let mut acc = [[_mm256_setzero_ps(); 2]; MR];
-            if !first {
-                for (r, acc) in acc.iter_mut().enumerate() {
-                    acc[0] = _mm256_loadu_ps(c.add(r * ldc));
-                    acc[1] = _mm256_loadu_ps(c.add(r * ldc + 8));
-                }
-            }
-            let (mut a, mut b) = (a, b);
-            for _ in 0..kc {
-                let b0 = _mm256_loadu_ps(b);
-                let b1 = _mm256_loadu_ps(b.add(8));
-                for (r, acc) in acc.iter_mut().enumerate() {
-                    let v = _mm256_broadcast_ss(&*a.add(r));
-                    acc[0] = _mm256_fmadd_ps(v, b0, acc[0]);
-                    acc[1] = _mm256_fmadd_ps(v, b1, acc[1]);
-                }
-                a = a.add(MR);
-                b = b.add(NR);
-            }
-            for (r, acc) in acc.iter().enumerate() {
-                _mm256_storeu_ps(c.add(r * ldc), acc[0]);
-                _mm256_storeu_ps(c.add(r * ldc + 8), acc[1]);
-            }
-        }
-    }
-
-    /// One row against four panels.
-    ///
-    /// # Safety
-    /// Needs AVX2 and FMA; four panels of `a.len() * NR` floats lie `stride` apart at `b`, and `c` holds 64 floats.
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn row4(a: &[f32], b: *const f32, stride: usize, c: *mut f32) {
-        // SAFETY: all reads and writes stay inside the lengths that the caller promises.
-        unsafe {
-            let mut acc = [_mm256_setzero_ps(); 8];
-            for (k, a) in a.iter().enumerate() {
-                let v = _mm256_broadcast_ss(a);
-                for (i, acc) in acc.iter_mut().enumerate() {
-                    let b = _mm256_loadu_ps(b.add(i / 2 * stride + k * NR + i % 2 * 8));
-                    *acc = _mm256_fmadd_ps(v, b, *acc);
-                }
-            }
-            for (i, acc) in acc.iter().enumerate() {
-                _mm256_storeu_ps(c.add(i * 8), *acc);
-            }
-        }
-    }
-
-    /// One row against one panel.
-    ///
-    /// # Safety
-    /// Needs AVX2 and FMA; `b` holds `a.len() * NR` floats, `c` 16.
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn row1(a: &[f32], b: *const f32, c: *mut f32) {
-        // SAFETY: all reads and writes stay inside the lengths that the caller promises.
-        unsafe {
-            let mut acc = [_mm256_setzero_ps(); 2];
-            for (k, a) in a.iter().enumerate() {
-                let v = _mm256_broadcast_ss(a);
-                acc[0] = _mm256_fmadd_ps(v, _mm256_loadu_ps(b.add(k * NR)), acc[0]);
-                acc[1] = _mm256_fmadd_ps(v, _mm256_loadu_ps(b.add(k * NR + 8)), acc[1]);
-            }
-            _mm256_storeu_ps(c, acc[0]);
-            _mm256_storeu_ps(c.add(8), acc[1]);
-        }
     }
 }
 
@@ -360,7 +347,7 @@ mod tests {
         fn every_kernel_gives_the_bits_of_the_definition((m, k, n, a, b) in operands()) {
             let want = bits(&naive(&a, &b, m, k, n));
             let packed = PackedRight::new(&b, k, n);
-            for isa in [Isa::Portable, Isa::detect()] {
+            for isa in Isa::all() {
                 let mut c = vec![f32::NAN; m * n];
                 gemm(isa, &a, m, &packed, &mut c);
                 prop_assert_eq!(&bits(&c), &want);
@@ -370,13 +357,14 @@ mod tests {
         #[test]
         fn a_row_alone_has_the_bits_it_has_in_a_batch((m, k, n, a, b) in operands()) {
             let packed = PackedRight::new(&b, k, n);
-            let isa = Isa::detect();
+            for isa in Isa::all() {
             let mut batch = vec![0.0; m * n];
             gemm(isa, &a, m, &packed, &mut batch);
             for row in 0..m {
                 let mut alone = vec![0.0; n];
                 gemm(isa, &a[row * k..(row + 1) * k], 1, &packed, &mut alone);
                 prop_assert_eq!(bits(&alone), bits(&batch[row * n..(row + 1) * n]));
+            }
             }
         }
 
@@ -385,10 +373,10 @@ mod tests {
             prop_assume!(n > 0);
             let left = PackedLeft::new(&a, m, k);
             let packed = PackedRight::new(&b, k, n);
-            for isa in [Isa::Portable, Isa::detect()] {
+            for isa in Isa::all() {
                 let mut c = vec![0.0; m * n];
                 for k0 in (0..k).step_by(KC) {
-                    let right = Panels { data: &packed.panels[k0 * NR..], stride: k * NR };
+                    let right = Panels { data: &packed.panels[k0 * NR..], stride: k * NR, step: NR };
                     gemm_block(isa, &left, k0, KC.min(k - k0), right, &mut c, (n, n));
                 }
                 prop_assert_eq!(bits(&c), bits(&naive(&a, &b, m, k, n)));
