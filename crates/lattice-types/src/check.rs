@@ -99,8 +99,8 @@ pub enum InvalidBlock {
     /// Evidence that convicts nobody.
     #[error(transparent)]
     Evidence(#[from] InvalidEvidence),
-    /// A validator is slashed once: one piece of evidence is enough.
-    #[error("the block has more than one piece of evidence against the validator with key {0}")]
+    /// Of each kind one piece of evidence against a validator is enough.
+    #[error("the block has more than one piece of evidence of one kind against the validator with key {0}")]
     DuplicateEvidence(bls::PublicKey),
 }
 
@@ -222,7 +222,7 @@ fn check_counts(block: &DagBlock) -> Result<(), InvalidBlock> {
 fn check_evidence(block: &DagBlock, spec: &ChainSpec) -> Result<(), InvalidBlock> {
     let mut offenders = BTreeSet::new();
     for evidence in &block.body.evidence {
-        if !offenders.insert(*evidence.offender()) {
+        if !offenders.insert((*evidence.offender(), evidence.kind())) {
             return Err(InvalidBlock::DuplicateEvidence(*evidence.offender()));
         }
         evidence.check(spec.chain_id)?;

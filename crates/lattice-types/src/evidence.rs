@@ -142,7 +142,8 @@ impl Evidence {
         Ok(offence)
     }
 
-    const fn kind(&self) -> u8 {
+    /// 1 for votes, 2 for headers: offences of one kind cost the same.
+    pub const fn kind(&self) -> u8 {
         match self {
             Self::Votes(_) => 1,
             Self::Headers(_) => 2,

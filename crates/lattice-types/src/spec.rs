@@ -4,6 +4,7 @@ use crate::{
     block::{DagBlock, DagBody, DagHeader},
     bls,
     cid::MaybeCid,
+    finality::Offence,
 };
 use alloy_primitives::{Address, B256, U256, address, b256, keccak256};
 use alloy_rlp::RlpEncodable;
@@ -18,6 +19,9 @@ pub struct Validator {
     /// Account that its rewards are withdrawn to. It owns the stake, too.
     pub reward: Address,
 }
+
+/// Millionths.
+pub const PPM: u32 = 1_000_000;
 
 /// Rules of stake: who may be a validator, what it earns, what it loses. Fractions are in millionths (ppm).
 #[derive(Debug, Clone, PartialEq, Eq, RlpEncodable)]
@@ -40,6 +44,17 @@ pub struct Staking {
     pub slash_equivocation_ppm: u32,
     /// Share of what is slashed that goes to the producer that carried the evidence; the rest is burned.
     pub reporter_ppm: u32,
+}
+
+impl Staking {
+    /// Share of the stake that an offence costs, millionths.
+    pub const fn slash_ppm(&self, offence: Offence) -> u32 {
+        let ppm = match offence {
+            Offence::Double | Offence::Surround => self.slash_vote_ppm,
+            Offence::Equivocation => self.slash_equivocation_ppm,
+        };
+        if ppm > PPM { PPM } else { ppm }
+    }
 }
 
 /// Balance of an account at genesis.

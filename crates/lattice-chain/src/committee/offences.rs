@@ -7,7 +7,7 @@ use crate::{
 use lattice_consensus::finality::DuplicateEvidence;
 use lattice_execution::staking;
 use lattice_state::State;
-use lattice_types::{CheckedBlock, Evidence, bls, limits};
+use lattice_types::{CheckedBlock, Evidence, bls, limits, spec::Staking};
 
 /// Why evidence is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -15,10 +15,10 @@ pub enum EvidenceRefused {
     /// Nobody is registered under the key.
     #[error("no validator is registered with key {0}")]
     Unregistered(bls::PublicKey),
-    /// It was slashed already.
-    #[error("validator {0} is slashed already")]
+    /// It was slashed already, for this or for worse.
+    #[error("validator {0} is slashed already, for an offence that costs as much")]
     Slashed(u32),
-    /// There is some against the same validator.
+    /// There is some of its kind against the same validator.
     #[error(transparent)]
     Duplicate(#[from] DuplicateEvidence),
 }
@@ -54,7 +54,7 @@ impl Chain {
     }
 
     fn admit_evidence(&mut self, evidence: Evidence, effects: &mut Effects) -> Result<(), ChainError> {
-        punishable(&self.head_state()?, &evidence)?;
+        self.punishable(&self.head_state()?, &evidence)?;
         self.committee.evidence.add(evidence.clone()).map_err(EvidenceRefused::from)?;
         effects.evidence.push(evidence);
         Ok(())
@@ -62,27 +62,31 @@ impl Chain {
 
     /// Evidence that a block on this state should carry.
     pub(crate) fn evidence_for(&self, state: &State) -> Vec<Evidence> {
-        let waiting = self.committee.evidence.iter().filter(|evidence| punishable(state, evidence).is_ok());
+        let waiting = self.committee.evidence.iter().filter(|evidence| self.punishable(state, evidence).is_ok());
         waiting.take(limits::EVIDENCE_PER_BLOCK_MAX).cloned().collect()
     }
 
     /// Forgets evidence against those who were slashed on the selected chain.
     pub(crate) fn settle_evidence(&mut self, state: &State) {
-        let slashed = |evidence: &&Evidence| matches!(punishable(state, evidence), Err(EvidenceRefused::Slashed(_)));
-        let done: Vec<_> =
-            self.committee.evidence.iter().filter(slashed).map(|evidence| *evidence.offender()).collect();
-        for offender in done {
-            self.committee.evidence.remove(&offender);
-        }
+        let rules = &self.spec.staking;
+        let is_open =
+            |evidence: &Evidence| !matches!(punishable(rules, state, evidence), Err(EvidenceRefused::Slashed(_)));
+        self.committee.evidence.retain(is_open);
+    }
+
+    fn punishable(&self, state: &State, evidence: &Evidence) -> Result<(), EvidenceRefused> {
+        punishable(&self.spec.staking, state, evidence)
     }
 }
 
 /// Whether executing this evidence on a state would slash somebody.
-fn punishable(state: &State, evidence: &Evidence) -> Result<(), EvidenceRefused> {
+fn punishable(rules: &Staking, state: &State, evidence: &Evidence) -> Result<(), EvidenceRefused> {
     let key = evidence.offender();
     let index = staking::index_of(state, key).ok_or(EvidenceRefused::Unregistered(*key))?;
+    // Evidence that was checked proves an offence.
+    let ppm = evidence.offence().map_or(0, |offence| rules.slash_ppm(offence));
     match staking::validator(state, index) {
-        Some(validator) if validator.slashed => Err(EvidenceRefused::Slashed(index)),
+        Some(validator) if validator.slashed && ppm <= validator.slashed_ppm => Err(EvidenceRefused::Slashed(index)),
         Some(_) => Ok(()),
         None => Err(EvidenceRefused::Unregistered(*key)),
     }

@@ -427,6 +427,24 @@ fn of_two_blocks_of_a_slot_one_executes_and_their_producer_is_slashed() {
     let record = lattice_execution::staking::validator(nodes[2].chain.view().unwrap().head_state(), 1).unwrap();
     let whole = U256::from(1_000u64) * U256::from(10).pow(U256::from(18));
     assert!(record.slashed && record.stake == whole / U256::from(20) * U256::from(19), "{record:?}");
+    // A worse offence afterwards costs the rest.
+    let checkpoint = |index, byte| Checkpoint { index, hash: B256::repeat_byte(byte) };
+    let (source, target_evm_hash) = (checkpoint(0, 1), B256::ZERO);
+    let votes = [2, 3].map(|mark| {
+        let vote = Vote { source, target: checkpoint(1, mark), target_blue_score: 1, target_evm_hash };
+        (vote, vote.sign(&key(1), DEV_CHAIN_ID))
+    });
+    let double = Evidence::of_votes(key(1).public_key(), votes[0], votes[1]);
+    nodes[0].chain.handle(0, Input::Evidence(double.clone())).unwrap();
+    let worse = nodes[0].build(3);
+    assert_eq!(worse.block().body.evidence, [double]);
+    nodes[0].give(&worse).unwrap();
+    nodes[2].give(&worse).unwrap();
+    assert_eq!(nodes[2].head(), nodes[0].head());
+    let record = lattice_execution::staking::validator(nodes[2].chain.view().unwrap().head_state(), 1).unwrap();
+    assert_eq!((record.stake, record.slashed_ppm), (U256::ZERO, 1_000_000));
+    let again = nodes[0].chain.handle(0, Input::Evidence(found[0].clone())).unwrap_err();
+    assert!(matches!(again, ChainError::Evidence(EvidenceRefused::Slashed(1))), "{again}");
     // The third copy tells nothing new.
     nodes[1].submit(transfer(2, 0, target, 7)).unwrap();
     let third = nodes[1].build(1);

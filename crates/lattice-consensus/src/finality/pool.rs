@@ -127,29 +127,30 @@ impl<S: Clone> VotePool<S> {
     }
 }
 
-/// A validator has evidence against it already; one is enough to slash it.
+/// A validator has evidence of this kind against it already; one is enough to slash it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there is evidence against the validator with key {0} already")]
+#[error("there is evidence of this kind against the validator with key {0} already")]
 pub struct DuplicateEvidence(pub PublicKey);
 
-/// Evidence that waits for a block: one piece for each offender, because a validator is slashed once.
+/// Evidence that waits for a block: one piece for each offender and kind, because a second one would cost nothing more.
 #[derive(Debug, Clone, Default)]
 pub struct EvidencePool {
-    evidence: BTreeMap<PublicKey, Evidence>,
+    evidence: BTreeMap<(PublicKey, u8), Evidence>,
 }
 
 impl EvidencePool {
-    /// Adds checked evidence against a registered validator that is not slashed yet. So the pool is never larger than
-    /// the registry.
+    /// Adds checked evidence against a registered validator that has not paid for it yet. So the pool is never larger than
+    /// twice the registry.
     ///
     /// # Errors
-    /// When there is evidence against the same validator already.
+    /// When there is evidence of this kind against the same validator already.
     pub fn add(&mut self, evidence: Evidence) -> Result<(), DuplicateEvidence> {
         let offender = *evidence.offender();
-        if self.evidence.contains_key(&offender) {
+        let key = (offender, evidence.kind());
+        if self.evidence.contains_key(&key) {
             return Err(DuplicateEvidence(offender));
         }
-        self.evidence.insert(offender, evidence);
+        self.evidence.insert(key, evidence);
         Ok(())
     }
 
@@ -158,8 +159,8 @@ impl EvidencePool {
         self.evidence.values()
     }
 
-    /// The offender was slashed on the selected chain.
-    pub fn remove(&mut self, offender: &PublicKey) -> Option<Evidence> {
-        self.evidence.remove(offender)
+    /// Forgets what is not wanted any more.
+    pub fn retain(&mut self, is_wanted: impl Fn(&Evidence) -> bool) {
+        self.evidence.retain(|_, evidence| is_wanted(evidence));
     }
 }

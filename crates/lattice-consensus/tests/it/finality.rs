@@ -343,9 +343,10 @@ fn the_pool_is_bounded() {
     };
     assert_eq!(evidence.add(against(4, "f")), Ok(()));
     assert_eq!(evidence.add(against(4, "g")), Err(DuplicateEvidence(PublicKey::repeat_byte(4))));
-    assert_eq!(evidence.iter().collect::<Vec<_>>(), [&against(4, "f")]);
-    let offender = PublicKey::repeat_byte(4);
-    assert_eq!((evidence.remove(&offender), evidence.remove(&offender)), (Some(against(4, "f")), None));
+    assert_eq!(evidence.add(against(5, "f")), Ok(()));
+    assert_eq!(evidence.iter().collect::<Vec<_>>(), [&against(4, "f"), &against(5, "f")]);
+    evidence.retain(|evidence| *evidence != against(4, "f"));
+    assert_eq!(evidence.iter().collect::<Vec<_>>(), [&against(5, "f")]);
 }
 
 #[test]

@@ -7,14 +7,10 @@ use super::{
 use crate::{context::Slashing, error::ExecutionError, overlay::Overlay};
 use alloy_primitives::{B256, U256};
 use lattice_types::{
-    finality::Offence,
-    spec::{Staking, Validator},
+    spec::{PPM, Staking, Validator},
     system,
 };
 use std::collections::BTreeMap;
-
-/// Millionths.
-const PPM: u32 = 1_000_000;
 
 /// The registry with a chain's first validators, and the wei that they have staked. Each belongs to its reward address.
 pub(crate) fn genesis(validators: &[Validator]) -> (BTreeMap<U256, U256>, U256) {
@@ -34,32 +30,31 @@ pub(crate) fn genesis(validators: &[Validator]) -> (BTreeMap<U256, U256>, U256) 
     (slots, U256::from(ledger.held))
 }
 
-/// The part of an amount, rounded down.
-fn part(amount: u128, ppm: u32) -> u128 {
-    let product = U256::from(amount) * U256::from(ppm.min(PPM));
-    (product / U256::from(PPM)).to()
+/// The part of an amount, rounded down; never more than all.
+fn part(amount: u128, parts: u32, of: u32) -> u128 {
+    let product = U256::from(amount) * U256::from(parts.min(of));
+    product.checked_div(U256::from(of)).unwrap_or_default().to()
 }
 
 /// Slashes a validator: the offence's share of its stake and of everything on its way out goes to the fee vault, which
-/// is burning, and the validator is out for ever. Returns what is minted anew for the reporter, wei; `None` when the key is
-/// not known or was slashed before.
+/// is burning, and the validator is out for ever. A worse offence after another one costs the difference. Returns what is
+/// minted anew for the reporter, wei; `None` when the key is not known or has paid as much before.
 pub(crate) fn slash(overlay: &mut Overlay<'_>, rules: &Staking, slashing: &Slashing) -> Option<U256> {
     let Ok(index) = find(overlay, &slashing.public_key);
     let index = index?;
     let Ok(mut head) = Head::read(overlay, index);
-    if head.slashed {
+    let (ppm, paid_ppm) = (rules.slash_ppm(slashing.offence), head.slashed_ppm);
+    if head.slashed && ppm <= paid_ppm {
         return None;
     }
-    let ppm = match slashing.offence {
-        Offence::Double | Offence::Surround => rules.slash_vote_ppm,
-        Offence::Equivocation => rules.slash_equivocation_ppm,
-    };
+    // What is there is what earlier offences have left.
+    let cut = |amount| part(amount, ppm - paid_ppm, PPM - paid_ppm);
     let Ok(mut stake) = Stake::read(overlay, index);
     let Ok(mut entries) = Unbonding::read(overlay, index, head.entries);
-    let mut lost = part(stake.bonded, ppm);
+    let mut lost = cut(stake.bonded);
     stake.bonded -= lost;
     for entry in &mut entries {
-        let cut = part(entry.amount, ppm);
+        let cut = cut(entry.amount);
         entry.amount -= cut;
         stake.unbonding -= cut;
         lost += cut;
@@ -69,13 +64,14 @@ pub(crate) fn slash(overlay: &mut Overlay<'_>, rules: &Staking, slashing: &Slash
     let Ok(left) = Unbonding::replace(overlay, index, head.entries, &entries);
     head.entries = left;
     head.slashed = true;
+    head.slashed_ppm = ppm;
     let Ok(()) = head.write(overlay, index);
     let Ok(()) = stake.write(overlay, index);
     let Ok(mut ledger) = Ledger::read(overlay);
     ledger.held -= lost;
     let Ok(()) = ledger.write(overlay);
     overlay.transfer(system::STAKING, system::FEE_VAULT, U256::from(lost));
-    Some(U256::from(part(lost, rules.reporter_ppm)))
+    Some(U256::from(part(lost, rules.reporter_ppm, PPM)))
 }
 
 /// Keeps for each producer what AI gas was charged to the transactions of its newest block executed here. Of several
@@ -115,7 +111,8 @@ mod tests {
 
     #[test]
     fn parts_round_down_and_never_exceed_the_whole() {
-        assert_eq!([part(999_999, 1), part(1_000_000, 1), part(7, 500_000)], [0, 1, 3]);
-        assert_eq!([part(u128::MAX, PPM), part(u128::MAX, u32::MAX)], [u128::MAX; 2]);
+        assert_eq!([part(999_999, 1, PPM), part(1_000_000, 1, PPM), part(7, 500_000, PPM)], [0, 1, 3]);
+        assert_eq!([part(u128::MAX, PPM, PPM), part(u128::MAX, u32::MAX, PPM)], [u128::MAX; 2]);
+        assert_eq!([part(95, 95, 95), part(95, 0, 95), part(95, 0, 0)], [95, 0, 0]);
     }
 }

@@ -144,6 +144,8 @@ impl Ledger {
 pub(super) struct Head {
     pub(super) owner: Address,
     pub(super) slashed: bool,
+    /// What its offences have cost, millionths of the stake before the first of them.
+    pub(super) slashed_ppm: u32,
     /// Withdrawals of stake under way.
     pub(super) entries: u8,
 }
@@ -152,12 +154,21 @@ impl Head {
     pub(super) fn read<R: Reads>(slots: &mut R, index: u32) -> Result<Self, R::Error> {
         let word = Word::new(slots.get(slot(index, Field::Head))?);
         let flags = word.short(20, 1) as u8;
-        Ok(Self { owner: word.address(0), slashed: flags & SLASHED != 0, entries: word.short(21, 1) as u8 })
+        Ok(Self {
+            owner: word.address(0),
+            slashed: flags & SLASHED != 0,
+            slashed_ppm: word.short(22, 4) as u32,
+            entries: word.short(21, 1) as u8,
+        })
     }
 
     pub(super) fn write<W: Writes>(self, slots: &mut W, index: u32) -> Result<(), W::Error> {
         let flags = if self.slashed { SLASHED } else { 0 };
-        let word = Word::default().with_address(0, &self.owner).with(20, 1, flags).with(21, 1, self.entries);
+        let word = Word::default().with_address(0, &self.owner).with(20, 1, flags).with(21, 1, self.entries).with(
+            22,
+            4,
+            self.slashed_ppm,
+        );
         slots.put(slot(index, Field::Head), word.value())
     }
 }
@@ -291,6 +302,8 @@ pub struct ValidatorRecord {
     pub unbonding: U256,
     /// Whether it was slashed: it is in no stake set any more.
     pub slashed: bool,
+    /// What its offences have cost, millionths of the stake before the first of them.
+    pub slashed_ppm: u32,
 }
 
 impl ValidatorRecord {
@@ -309,6 +322,7 @@ impl ValidatorRecord {
             stake: U256::from(stake.bonded),
             unbonding: U256::from(stake.unbonding),
             slashed: head.slashed,
+            slashed_ppm: head.slashed_ppm,
         })
     }
 }
@@ -391,6 +405,7 @@ mod tests {
                 stake: U256::from(seed),
                 unbonding: U256::ZERO,
                 slashed: false,
+                slashed_ppm: 0,
             };
             assert_eq!(ValidatorRecord::read(&mut slots, index as u32), Ok(expected));
             assert_eq!(find(&mut slots, &bls::PublicKey::repeat_byte(seed)), Ok(Some(index as u32)));

@@ -128,6 +128,7 @@ struct Account {
     stake: u128,
     leaving: Vec<(u128, u64)>,
     slashed: bool,
+    slashed_ppm: u128,
 }
 
 #[derive(Debug, Default)]
@@ -176,12 +177,17 @@ impl Book {
     /// What the offender loses.
     fn slash(&mut self, key: u8, is_vote: bool) -> u128 {
         let ppm = u128::from(if is_vote { SLASH_VOTE_PPM } else { SLASH_EQUIVOCATION_PPM });
-        let found = self.accounts.iter_mut().find(|account| account.key == key && !account.slashed);
+        let found = self
+            .accounts
+            .iter_mut()
+            .find(|account| account.key == key && (!account.slashed || account.slashed_ppm < ppm));
         let Some(account) = found else { return 0 };
         account.slashed = true;
+        let (more, rest) = (ppm - account.slashed_ppm, 1_000_000 - account.slashed_ppm);
+        account.slashed_ppm = ppm;
         let mut lost = 0;
         for amount in std::iter::once(&mut account.stake).chain(account.leaving.iter_mut().map(|(amount, _)| amount)) {
-            let cut = *amount * ppm / 1_000_000;
+            let cut = *amount * more / rest;
             *amount -= cut;
             lost += cut;
         }

@@ -96,6 +96,7 @@ fn genesis_enrols_the_chains_validators() {
         stake: lat(1_000),
         unbonding: U256::ZERO,
         slashed: false,
+        slashed_ppm: 0,
     };
     assert_eq!(validators(&lab.state)[0], first);
     assert_eq!((record(&lab, 1).stake, record(&lab, 1).owner), (lat(2_500), address(4)));
@@ -125,6 +126,7 @@ fn registering_makes_a_validator() {
         stake: lat(1_500),
         unbonding: U256::ZERO,
         slashed: false,
+        slashed_ppm: 0,
     };
     assert_eq!(record(&lab, 1), expected);
     assert_eq!(index_of(&lab.state, &key(1).public_key()), Some(1));
@@ -443,8 +445,7 @@ fn an_equivocation_costs_a_share_of_everything() {
     assert_eq!(lab.balance(REPORTER.address), U256::from(u128::from(reward) * GWEI));
 
     // Once and for ever.
-    let again = [Offence::Equivocation, Offence::Double].map(|offence| slashing(key(1).public_key(), offence));
-    let executed = execute_slashings(&mut lab, &again);
+    let executed = execute_slashings(&mut lab, &[slashing(key(1).public_key(), Offence::Equivocation)]);
     assert!(executed.evm.withdrawals.is_empty());
     assert_eq!(record(&lab, index), slashed);
     refused(stake(&mut lab, 2, LAT, "addStake(uint32)", &[word(index)]), "was slashed and never validates again");
@@ -475,6 +476,38 @@ fn a_double_or_surround_vote_costs_all() {
         assert_eq!(executed.evm.withdrawals[0].amount, 1_500 * 62_500 * 1_000);
         assert_eq!(lab.balance(system::STAKING), lat(1_000));
         refused(stake(&mut lab, 1, 0, "withdraw(uint32)", &[word(index)]), "unstake first");
+    }
+}
+
+#[test]
+fn a_worse_offence_costs_the_difference_and_a_lesser_one_nothing() {
+    let mut spec = spec();
+    (spec.staking.slash_vote_ppm, spec.staking.slash_equivocation_ppm) = (400_000, 100_000);
+    let register_and_leave = |lab: &mut Lab| {
+        let index = register(lab, 1, 1, 1_500);
+        stake(lab, 1, 0, "unstake(uint32,uint256)", &[word(index), Arg::Word(lat(500))]).unwrap();
+        index
+    };
+    let of = |offence| slashing(key(1).public_key(), offence);
+    let reward = |executed: &Executed| executed.evm.withdrawals.iter().map(|paid| paid.amount).sum::<u64>();
+    let mut lab = Lab::with_spec(spec.clone());
+    let index = register_and_leave(&mut lab);
+    let first = execute_slashings(&mut lab, &[of(Offence::Equivocation)]);
+    assert_eq!((record(&lab, index).stake, record(&lab, index).slashed_ppm), (lat(900), 100_000));
+    let second = execute_slashings(&mut lab, &[of(Offence::Double)]);
+    let found = record(&lab, index);
+    assert_eq!((found.stake, found.unbonding, found.slashed_ppm), (lat(600), lat(300), 400_000), "four tenths of all");
+    // A sixteenth of 150, then of 450, in gwei.
+    assert_eq!([reward(&first), reward(&second)], [150 * 62_500 * 1_000, 450 * 62_500 * 1_000]);
+    let nothing = execute_slashings(&mut lab, &[Offence::Surround, Offence::Equivocation, Offence::Double].map(of));
+    assert_eq!((record(&lab, index), reward(&nothing)), (found.clone(), 0));
+
+    // In one block, in either order, it comes to the same.
+    for order in [[Offence::Equivocation, Offence::Surround], [Offence::Surround, Offence::Equivocation]] {
+        let mut lab = Lab::with_spec(spec.clone());
+        let index = register_and_leave(&mut lab);
+        let executed = execute_slashings(&mut lab, &order.map(of));
+        assert_eq!((record(&lab, index), reward(&executed)), (found.clone(), 600 * 62_500 * 1_000));
     }
 }
 

@@ -35,11 +35,14 @@ fn votes(a: Vote, b: Vote) -> Evidence {
 
 /// Evidence of two headers of another validator for the slots given.
 fn headers(a: u64, b: u64) -> Evidence {
-    let key = SecretKey::from_seed(&[9; 32]);
+    headers_of(&SecretKey::from_seed(&[9; 32]), a, b)
+}
+
+fn headers_of(key: &SecretKey, a: u64, b: u64) -> Evidence {
     let header = |mark: u64, slot: u64| {
         let genesis = ChainSpec::dev().genesis_block(hash(1), hash(2), hash(3), hash(4));
         let mut header = DagHeader { slot, blue_score: mark, ..genesis.header };
-        header.sign(&key, DEV_CHAIN_ID);
+        header.sign(key, DEV_CHAIN_ID);
         header
     };
     Evidence::of_headers(key.public_key(), header(1, a), header(2, b))
@@ -176,6 +179,9 @@ fn each_rule_has_its_refusal() {
     }
     let twice = refusal(|b| b.body.evidence.push(votes(vote(1, 5, 1), vote(2, 5, 1))));
     assert_eq!(twice, InvalidBlock::DuplicateEvidence(key().public_key()));
+    let mut both = block();
+    both.body.evidence.push(headers_of(&key(), 1, 1));
+    check_in_isolation(signed(both), &ChainSpec::dev(), None).unwrap();
     let harmless = refusal(|b| b.body.evidence[0] = votes(vote(1, 2, 7), vote(2, 3, 7)));
     assert_eq!(harmless, InvalidEvidence::NoConflict.into());
     let gas = refusal(|b| b.body.transactions = (0..2858).map(|nonce| transfer(DEV_CHAIN_ID, nonce)).collect());
