@@ -10,8 +10,10 @@ use lattice_inference::{ImportOptions, Tensor, import_model, npy};
 use lattice_state::{Account, AccountDiff, StateDiff};
 use lattice_storage::artifact::Manifest;
 use lattice_types::{
-    ChainSpec, Cid, DagBlock, DagBody, TxEnvelope,
+    Attestation, Bitmap, Certificate, ChainSpec, Checkpoint, Cid, DagBlock, DagBody, Evidence, ReadinessCertificate,
+    SignedVote, TxEnvelope, Vote,
     bls::Domain,
+    evidence::VoteEvidence,
     spec::{DEV_ACCOUNTS, DEV_CHAIN_ID},
     tx::{
         Inference, InferencePayload, LoraAdapter, LoraPayload, ModelDeployPayload, ModelUpdatePayload, TrainingJob,
@@ -63,6 +65,10 @@ fn main() {
     child.header.sign(&lattice_types::spec::dev_validator_key(), spec.chain_id);
     write("dag_block", "genesis", &alloy_rlp::encode(&genesis));
     write("dag_block", "child", &alloy_rlp::encode(&child));
+
+    for (kind, (name, message)) in (0u8..).zip(messages(&genesis, &child)) {
+        write("message", name, &[&[kind], message.as_slice()].concat());
+    }
 
     let mut diff = StateDiff::default();
     let account = Account { nonce: 1, balance: U256::from(5), ..Account::default() };
@@ -144,6 +150,39 @@ fn stake_calls() -> Vec<(&'static str, u8, Vec<u8>)> {
     ]
 }
 
+/// What validators say, and an executed block, in the order of the target's kinds.
+fn messages(genesis: &DagBlock, child: &DagBlock) -> [(&'static str, Vec<u8>); 6] {
+    let key = lattice_types::spec::dev_validator_key();
+    let checkpoint = |index, hash| Checkpoint { index, hash };
+    let [first, second] = [1, 2].map(|byte| Vote {
+        source: checkpoint(0, genesis.header.hash()),
+        target: checkpoint(1, B256::repeat_byte(byte)),
+        target_blue_score: 7,
+        target_evm_hash: B256::repeat_byte(9),
+    });
+    let signature = first.sign(&key, DEV_CHAIN_ID);
+    let signers = || Bitmap::of(9, [0, 8]);
+    let model_id = keccak256(b"model");
+    let readiness = ReadinessCertificate { model_id, epoch: 3, signers: signers(), signature };
+    let evidence = Evidence::Votes(Box::new(VoteEvidence {
+        public_key: key.public_key(),
+        first,
+        second,
+        first_signature: signature,
+        second_signature: second.sign(&key, DEV_CHAIN_ID),
+    }));
+    let (mut executed, ..) = lattice_execution::genesis(&ChainSpec::dev());
+    executed.executed = vec![child.header.hash()];
+    [
+        ("vote", alloy_rlp::encode(SignedVote { vote: first, signer: 0, signature })),
+        ("attestation", alloy_rlp::encode(Attestation::sign(model_id, 3, 0, &key, DEV_CHAIN_ID))),
+        ("certificate", alloy_rlp::encode(Certificate { vote: first, signers: signers(), signature })),
+        ("readiness", alloy_rlp::encode(readiness)),
+        ("evidence", alloy_rlp::encode(evidence)),
+        ("executed", alloy_rlp::encode(executed)),
+    ]
+}
+
 /// One payload of each class, by type byte.
 fn payloads(inference: &InferencePayload) -> [Vec<u8>; 5] {
     let (model_id, artifact) = (keccak256(b"model"), Cid::raw(b"artifact"));
@@ -157,7 +196,8 @@ fn payloads(inference: &InferencePayload) -> [Vec<u8>; 5] {
         name: "seed".into(),
         commitments: None,
     };
-    let update = ModelUpdatePayload { model_id, parent_version: 0, version: deploy.clone(), delta: None };
+    let version = ModelDeployPayload { model_id: keccak256(b"version"), ..deploy.clone() };
+    let update = ModelUpdatePayload { model_id, parent_version: 1, version, delta: None };
     let job = TrainingJob {
         base_model: model_id,
         base_version: 0,

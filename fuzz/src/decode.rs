@@ -1,11 +1,12 @@
 //! Decoders of what arrives from the network, from wallets and from our own disk.
 
 use alloy_eips::eip2718::Encodable2718;
-use alloy_rlp::Decodable;
+use alloy_rlp::{Decodable, Encodable};
 use lattice_state::StateDiff;
 use lattice_storage::artifact::Manifest;
 use lattice_types::{
-    ChainSpec, DagBlock, check_in_isolation, decode_transaction,
+    Attestation, Certificate, ChainSpec, DagBlock, EvmBlock, Evidence, ReadinessCertificate, SignedVote,
+    check_in_isolation, decode_transaction,
     tx::{self, AiKind, Inference, Lora, ModelDeploy, ModelUpdate, Training, TxAi},
 };
 
@@ -45,6 +46,31 @@ pub fn dag_block(data: &[u8]) {
         assert_eq!(alloy_rlp::encode(&block), used, "one block, one encoding");
         let _refused = check_in_isolation(block, &ChainSpec::dev(), None);
     }
+}
+
+/// What validators say beside blocks, and an executed block as it lies on disk: the first byte chooses.
+pub fn message(data: &[u8]) {
+    let Some((kind, message)) = data.split_first() else { return };
+    match kind % 6 {
+        0 => drop(one_encoding::<SignedVote>(message)),
+        1 => drop(one_encoding::<Attestation>(message)),
+        2 => drop(one_encoding::<Certificate>(message)),
+        3 => drop(one_encoding::<ReadinessCertificate>(message)),
+        4 => {
+            if let Some(evidence) = one_encoding::<Evidence>(message) {
+                let _refused = evidence.offence();
+            }
+        }
+        _ => drop(one_encoding::<EvmBlock>(message)),
+    }
+}
+
+/// Decodes a value that has exactly one encoding.
+fn one_encoding<T: Decodable + Encodable>(data: &[u8]) -> Option<T> {
+    let mut rest = data;
+    let value = T::decode(&mut rest).ok()?;
+    assert_eq!(alloy_rlp::encode(&value), data[..data.len() - rest.len()], "one value, one encoding");
+    Some(value)
 }
 
 /// A layer's diff as it lies on disk.

@@ -15,6 +15,7 @@ pub const TARGETS: &[Target] = &[
     ("transaction", decode::transaction),
     ("ai_payload", decode::ai_payload),
     ("dag_block", decode::dag_block),
+    ("message", decode::message),
     ("state_diff", decode::state_diff),
     ("artifact_manifest", decode::artifact_manifest),
     ("onnx", models::onnx),
