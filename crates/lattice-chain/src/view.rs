@@ -283,6 +283,15 @@ impl View {
         }))
     }
 
+    /// Headers of the pruning points that this node has had, genesis first: they are kept for good, and
+    /// [`lattice_consensus::check_pruning_points`] says whether they can be those of one chain.
+    pub fn pruning_points(&self) -> Result<Vec<DagHeader>, StorageFault> {
+        let missing = |hash: &B256| StorageFault::corrupt(Table::Headers, format!("pruning point {hash} is missing"));
+        let header = |hash: &B256| self.blocks.header(hash)?.ok_or_else(|| missing(hash));
+        let genesis = self.blocks.canonical_by_number(0)?;
+        genesis.iter().chain(&lattice_consensus::pruning_points(&*self.kv)?).map(header).collect()
+    }
+
     /// Blocks without children.
     pub fn tips(&self) -> &[B256] {
         &self.tips

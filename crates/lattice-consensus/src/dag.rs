@@ -26,8 +26,8 @@ pub(crate) use blocks::Block;
 use blocks::Blocks;
 pub use choose::ChainPath;
 pub use open::Residency;
-pub use prune::Pruned;
 use prune::Pruning;
+pub use prune::{InvalidPruningPoint, Pruned, check_pruning_points, pruning_points};
 pub use validate::Prepared;
 
 /// The place of a block in fork choice and among the candidates for selected parent: the greatest key wins. Mergesets are

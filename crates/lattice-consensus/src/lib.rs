@@ -19,7 +19,10 @@ pub mod reachability;
 mod recent;
 mod record;
 
-pub use dag::{BlockKey, ChainPath, Dag, Merged, Prepared, Pruned, Residency};
+pub use dag::{
+    BlockKey, ChainPath, Dag, InvalidPruningPoint, Merged, Prepared, Pruned, Residency, check_pruning_points,
+    pruning_points,
+};
 pub use error::{CheckError, InvalidHeader, MissingParents};
 pub use facts::{BlockFacts, DagParams, TieRule};
 pub use ghostdag::GhostdagData;

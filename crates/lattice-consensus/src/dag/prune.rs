@@ -18,7 +18,7 @@ use lattice_storage::{Batch, KvRead, StorageFault, Table};
 
 use super::open::{number, read_indexed};
 use crate::{
-    BlockFacts, CheckError, Dag, InvalidHeader,
+    BlockFacts, CheckError, Dag, DagParams, InvalidHeader,
     ghostdag::Colouring,
     record::{self, indexed_key},
 };
@@ -46,6 +46,44 @@ pub struct Pruned {
     pub blocks: Vec<B256>,
     /// Past pruning points: their headers stay, all else may go.
     pub points: Vec<B256>,
+}
+
+/// A pruning point that does not belong to a chain with the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "pruning point number {at} ({hash}) does not follow the one before it: slot, blue work and interval of blue score rise"
+)]
+pub struct InvalidPruningPoint {
+    /// Its place, genesis being 0.
+    pub at: usize,
+    /// Its hash.
+    pub hash: B256,
+}
+
+/// Whether blocks, genesis first, can be the pruning points of one chain, as far as their headers tell. That a header is the
+/// block's is for the caller to check by its hash.
+///
+/// # Errors
+/// The first one that cannot follow.
+pub fn check_pruning_points(points: &[BlockFacts], params: &DagParams) -> Result<(), InvalidPruningPoint> {
+    let interval = |point: &BlockFacts| point.blue_score / params.pruning_interval();
+    for (at, pair) in points.windows(2).enumerate() {
+        let [before, point] = pair else { continue };
+        let follows =
+            before.slot < point.slot && before.blue_work < point.blue_work && interval(before) < interval(point);
+        if !follows {
+            return Err(InvalidPruningPoint { at: at + 1, hash: point.hash });
+        }
+    }
+    Ok(())
+}
+
+/// The pruning points that the DAG of a store has had, oldest first, without genesis.
+///
+/// # Errors
+/// When the store fails or is damaged.
+pub fn pruning_points(kv: &dyn KvRead) -> Result<Vec<B256>, StorageFault> {
+    Ok(read_indexed(kv, record::PAST_POINT)?.into_iter().map(|(_, hash)| hash).collect())
 }
 
 impl Pruning {

@@ -1,7 +1,7 @@
 //! Pruning changes nothing but what is there.
 
 use alloy_primitives::B256;
-use lattice_consensus::{BlockFacts, CheckError, Dag, DagParams, InvalidHeader, Residency};
+use lattice_consensus::{BlockFacts, CheckError, Dag, DagParams, InvalidHeader, Residency, check_pruning_points};
 use lattice_storage::{Batch, Kv, KvRead, MemoryKv, Table};
 use std::{collections::BTreeSet, ops::ControlFlow};
 
@@ -167,6 +167,27 @@ fn a_pruned_dag_goes_on_as_a_whole_one() {
         assert!(points.iter().all(|point| past.contains(point)));
         points_follow_the_rule(&whole, &past, &params);
     }
+}
+
+#[test]
+fn pruning_points_make_a_chain_that_can_be_checked() {
+    let params = pruning(2, 10, 240);
+    let point = |i: u64| BlockFacts {
+        blue_score: i * 10,
+        blue_work: u128::from(i) * 10,
+        ..facts(Producers::name(i), vec![], i)
+    };
+    let points: Vec<_> = (0..5).map(point).collect();
+    assert_eq!(check_pruning_points(&points, &params), Ok(()));
+    let spoilt = |change: &dyn Fn(&mut BlockFacts)| {
+        let mut points = points.clone();
+        change(&mut points[3]);
+        check_pruning_points(&points, &params).map_err(|error| error.at)
+    };
+    assert_eq!(spoilt(&|point| point.slot = 2), Err(3));
+    assert_eq!(spoilt(&|point| point.blue_work = 20), Err(3));
+    assert_eq!(spoilt(&|point| point.blue_score = 29), Err(3));
+    assert_eq!(spoilt(&|point| point.blue_score = 45), Err(4));
 }
 
 fn agree_on_what_is_left(whole: &Dag, pruned: &Dag, gone: &BTreeSet<B256>, points: &BTreeSet<B256>) {

@@ -6,7 +6,7 @@ use crate::{
     jsonrpc::{Answer, reply},
     params::{Params, Quantity},
 };
-use alloy_primitives::{B256, U8, U64, U128};
+use alloy_primitives::{B256, Bytes, U8, U64, U128};
 use alloy_rpc_types_eth::BlockId;
 use lattice_chain::{BlockStatus, DagFacts, StorageFault, View};
 use lattice_types::Cid;
@@ -21,6 +21,7 @@ pub(super) const METHODS: &[Row] = &[
     ("lattice_getDag", 1, Run::Long(dag)),
     ("lattice_getDagBlock", 1, Run::Quick(block)),
     ("lattice_getExecution", 1, Run::Quick(execution)),
+    ("lattice_getPruningPoints", 2, Run::Long(pruning_points)),
 ];
 
 /// A DAG block in its JSON form.
@@ -100,6 +101,22 @@ fn block(api: &Api, params: &mut Params<'_>) -> Answer {
     let mut json = DagBlockJson::from(facts);
     json.transaction_hashes = Some(transaction_hashes(&view, &hash)?);
     reply(&json)
+}
+
+/// Headers of the pruning points, which outlive pruning: the hash of each is keccak of its RLP.
+fn pruning_points(api: &Api, params: &mut Params<'_>) -> Answer {
+    let offset = params.optional("offset")?.map_or(0, |Quantity(offset)| offset);
+    let limit = params.optional("limit")?.map_or(DAG_LIMIT, |Quantity(limit)| limit).min(DAG_LIMIT_MAX);
+    let all = api.view().pruning_points()?;
+    let points = all.iter().skip(offset as usize).take(limit as usize).map(|header| {
+        json!({
+            "hash": header.hash(),
+            "slot": U64::from(header.slot),
+            "blueScore": U64::from(header.blue_score),
+            "header": Bytes::from(alloy_rlp::encode(header)),
+        })
+    });
+    reply(&json!({ "total": U64::from(all.len()), "points": points.collect::<Vec<_>>() }))
 }
 
 fn transaction_hashes(view: &View, hash: &B256) -> Result<Vec<B256>, StorageFault> {

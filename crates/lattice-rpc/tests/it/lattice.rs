@@ -91,6 +91,10 @@ fn the_dag_is_shown_newest_first() {
     assert_eq!((&execution["number"], &execution["dagHash"]), (&json!("0x4"), &dag["sink"]));
     assert_eq!((&execution["executed"], &execution["skipped"]), (&json!([dag["sink"]]), &json!([])));
     assert_eq!(client.call("lattice_getExecution", json!(["0x99"])), Value::Null);
+    let points = client.call("lattice_getPruningPoints", json!([]));
+    assert_eq!(points["total"], "0x1", "genesis only");
+    let header: Bytes = serde_json::from_value(points["points"][0]["header"].clone()).unwrap();
+    assert_eq!(points["points"][0]["hash"], json!(keccak256(header)));
 }
 
 #[test]
