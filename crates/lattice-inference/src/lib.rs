@@ -9,8 +9,10 @@
 //! one ascending chain of fused multiply-adds; SIMD lanes lie across outputs only; sums of rows use 16 lanes and a fixed tree;
 //! transcendental functions are our own or libm's, never the platform's. So AVX2, portable Rust and aarch64 give equal bits.
 
+pub mod adapter;
 #[cfg(test)]
 mod bit_tests;
+mod bytes;
 mod cost;
 mod error;
 mod float_mode;
@@ -29,6 +31,7 @@ mod tensor;
 pub mod tensor_op;
 mod tflite;
 
+pub use adapter::{Adapter, AdapterDiff, AdapterError, AdapterTarget, Composition, Update};
 pub use cost::{Cost, Work};
 pub use error::{DecodeError, GraphError, ImportError, LoadError, NpyError, RunError, TensorError};
 pub use graph::{Constant, Graph, Node, TensorType, VERSION as GRAPH_VERSION, ValueInfo};

@@ -75,6 +75,11 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// Writes a whole file; the error names it.
+pub fn write_file(path: &std::path::Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes).map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))
+}
+
 /// Reads a whole file; the error names it.
 pub fn read_file(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).map_err(|error| {

@@ -1,5 +1,6 @@
 //! The `lattice` binary: a node for development, and the commands that speak to one.
 
+mod adapters;
 mod amount;
 mod artifacts;
 mod bonded;

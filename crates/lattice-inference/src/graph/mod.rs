@@ -241,6 +241,14 @@ impl Graph {
         self.outputs.iter().map(ValueInfo::bytes).sum()
     }
 
+    /// The same graph with other constants of the same types.
+    pub(crate) fn with_constants(&self, constants: Vec<Constant>) -> Graph {
+        debug_assert!(
+            constants.iter().zip(&self.constants).all(|(a, b)| TensorType::of(&a.tensor) == TensorType::of(&b.tensor))
+        );
+        Graph { constants, ..self.clone() }
+    }
+
     /// The constant with this value number, if it is one.
     pub(crate) fn constant(&self, value: u32) -> Option<&Arc<Tensor>> {
         let index = (value as usize).checked_sub(self.inputs.len())?;

@@ -121,15 +121,32 @@ fn lower_graph(graph: &GraphProto, builder: &mut GraphBuilder, scope: &mut Scope
         let name = sparse.values.as_ref().map(|v| v.name.clone()).unwrap_or_default();
         return Err(ImportError::Initializer { name, reason: "sparse initialisers are not supported".into() });
     }
+    let paths = module_paths(&graph.node);
     for initializer in &graph.initializer {
         let wrong = |reason| ImportError::Initializer { name: initializer.name.clone(), reason };
         let tensor = tensor_of(initializer).map_err(wrong)?;
-        let value = builder.constant(&initializer.name, tensor);
+        let path = paths.get(initializer.name.as_str()).and_then(Option::as_deref);
+        let value = builder.constant(path.unwrap_or(&initializer.name), tensor);
         if scope.values.insert(initializer.name.clone(), value).is_some() {
             return Err(wrong("the name is defined twice".into()));
         }
     }
     lower_nodes(&graph.node, builder, scope)
+}
+
+/// Names for weights whose own the exporter has lost: PyTorch's calls a folded transpose `onnx::MatMul_42`, and keeps the
+/// path of the module in the name of the node that reads it, `/encoder/query/MatMul`. Adapters find weights by that path.
+/// `None` when several nodes read the weight.
+fn module_paths(nodes: &[NodeProto]) -> BTreeMap<&str, Option<String>> {
+    let mut paths = BTreeMap::new();
+    for node in nodes {
+        for input in node.input.iter().filter(|input| input.starts_with("onnx::")) {
+            let module = node.name.strip_prefix('/').and_then(|name| name.strip_suffix("/MatMul"));
+            let path = module.map(|module| format!("{}.weight", module.replace('/', ".")));
+            paths.entry(input.as_str()).and_modify(|path| *path = None).or_insert(path);
+        }
+    }
+    paths
 }
 
 /// How a message calls a node: by its name, or by where it is and what it makes.

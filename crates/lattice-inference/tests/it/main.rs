@@ -4,6 +4,7 @@
 mod control;
 mod digits;
 mod hostile;
+mod lora;
 mod magika;
 mod model_bits;
 mod onnx_file;

@@ -8,19 +8,21 @@ use super::{
     signing::{SignArgs, print_done},
 };
 use crate::{
+    adapters,
     artifacts::Artifact,
-    failure::{Failure, read_file},
+    failure::{Failure, read_file, write_file},
     registry::logged_id,
     wallet::AiTerms,
 };
 use alloy_primitives::B256;
 use clap::{Subcommand, ValueEnum};
+use lattice_inference::{AdapterDiff, Update};
 use lattice_types::{
     system,
     tx::{Lora, LoraAdapter, LoraComposition, LoraPart, LoraPayload},
 };
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Signatures of the logs; the first topic is the adapter's id.
 const ADAPTER_REGISTERED: &[u8] = b"AdapterRegistered(bytes32,bytes32,address,bytes,string)";
@@ -43,20 +45,21 @@ enum Command {
     Compose(ComposeArgs),
     /// Show an adapter or a composition
     Show(ShowArgs),
+    /// Write an adapter in canonical form, whose hash is its id
+    Convert(ConvertArgs),
+    /// Tell what changed between two versions of an adapter; write it as a file
+    Diff(DiffArgs),
+    /// Make the next version of an adapter from a diff
+    Patch(PatchArgs),
 }
 
 #[derive(Debug, clap::Args)]
 struct RegisterArgs {
     /// The base: the id of a model's version
     base: B256,
-    /// The adapter's file (safetensors or any other form): it becomes an artifact
+    /// The adapter: a folder as PEFT saves it, its safetensors file, or a canonical file
+    #[arg(value_name = "DIR|FILE")]
     file: PathBuf,
-    /// Rank of the update, 1 to 1024
-    #[arg(long)]
-    rank: u32,
-    /// Numerator of the scale alpha / rank [default: the rank]
-    #[arg(long)]
-    alpha: Option<u32>,
     /// A short name [default: the file's name without its extension]
     #[arg(long)]
     name: Option<String>,
@@ -96,6 +99,42 @@ struct ShowArgs {
     node: NodeArgs,
 }
 
+#[derive(Debug, clap::Args)]
+struct ConvertArgs {
+    /// The adapter: a folder as PEFT saves it, or its safetensors file
+    #[arg(value_name = "DIR|FILE")]
+    file: PathBuf,
+    /// Where to write it
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct DiffArgs {
+    /// The old version
+    #[arg(value_name = "OLD")]
+    old: PathBuf,
+    /// The new version
+    #[arg(value_name = "NEW")]
+    new: PathBuf,
+    /// Where to write the diff
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct PatchArgs {
+    /// The old version
+    #[arg(value_name = "OLD")]
+    old: PathBuf,
+    /// The diff
+    #[arg(value_name = "DIFF")]
+    diff: PathBuf,
+    /// Where to write the new version
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
 /// Reads `0x…=0.5`. A weight is kept in units of 1/65,536.
 fn parse_part(text: &str) -> Result<LoraPart, String> {
     let (id, weight) = text.split_once('=').unwrap_or((text, "1"));
@@ -114,11 +153,27 @@ pub fn run(args: Args, output: Output) -> Result<(), Failure> {
         Command::Register(args) => register(&args, output),
         Command::Compose(args) => compose(args, output),
         Command::Show(args) => show(&args, output),
+        Command::Convert(args) => {
+            let adapter = adapters::read(&args.file)?;
+            write_adapter(&args.out, &adapter.encode(), adapter.id(), output)
+        }
+        Command::Diff(args) => diff(&args, output),
+        Command::Patch(args) => {
+            let refused = |error| Failure::new(format!("{}: {error}", args.diff.display()));
+            let diff = AdapterDiff::decode(&read_file(&args.diff)?).map_err(refused)?;
+            let adapter = diff.apply(&adapters::read(&args.old)?).map_err(refused)?;
+            write_adapter(&args.out, &adapter.encode(), adapter.id(), output)
+        }
     }
 }
 
 fn register(args: &RegisterArgs, output: Output) -> Result<(), Failure> {
-    let artifact = Artifact::new(read_file(&args.file)?, &args.file.display().to_string())?;
+    let adapter = adapters::read(&args.file)?;
+    // The scale is in the artifact, module by module; the record has the first one's as alpha / rank.
+    let rank = adapter.rank() as u32;
+    let first = &adapter.updates()[0];
+    let alpha = (first.scale.abs() * first.rank() as f32).round().max(1.0) as u32;
+    let artifact = Artifact::new(adapter.encode(), &args.file.display().to_string())?;
     let stem = args.file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
     args.sign.with(|client, wallet| {
         let base_version = version_of(client, &args.base)?;
@@ -128,8 +183,8 @@ fn register(args: &RegisterArgs, output: Output) -> Result<(), Failure> {
             base_version,
             artifact: artifact.cid(),
             artifact_bytes: artifact.bytes().len() as u64,
-            rank: args.rank,
-            alpha: args.alpha.unwrap_or(args.rank),
+            rank,
+            alpha,
             name: args.name.clone().or(stem).unwrap_or_default(),
         };
         let hash = wallet.send_ai::<Lora>(&LoraPayload::Adapter(adapter), &AiTerms::default())?;
@@ -138,6 +193,39 @@ fn register(args: &RegisterArgs, output: Output) -> Result<(), Failure> {
         let cid = artifact.cid().to_string();
         let facts = json!({ "adapter_id": id, "base_model": args.base, "base_version": base_version, "cid": cid });
         print_done(output, &receipt, facts, &format!("adapter {id}\nartifact {cid}"))
+    })
+}
+
+fn write_adapter(path: &Path, bytes: &[u8], id: B256, output: Output) -> Result<(), Failure> {
+    write_file(path, bytes)?;
+    let facts = json!({ "adapter_id": id, "bytes": bytes.len(), "file": path });
+    output.print(&facts, || format!("adapter {id}\nwritten to {}, {} bytes", path.display(), bytes.len()))
+}
+
+/// Tells what changed, module by module.
+fn diff(args: &DiffArgs, output: Output) -> Result<(), Failure> {
+    let (old, new) = (adapters::read(&args.old)?, adapters::read(&args.new)?);
+    let diff = AdapterDiff::between(&old, &new);
+    let bytes = diff.encode();
+    if let Some(path) = &args.out {
+        write_file(path, &bytes)?;
+    }
+    let is_new = |update: &&Update| old.updates().iter().all(|other| other.module != update.module);
+    let names = |added: bool| -> Vec<&str> {
+        diff.put.iter().filter(|update| is_new(update) == added).map(|update| update.module.as_str()).collect()
+    };
+    let (added, changed) = (names(true), names(false));
+    let facts = json!({
+        "from": diff.from, "to": diff.to, "added": added, "changed": changed, "removed": diff.removed,
+        "bytes": bytes.len(), "bytes_whole": new.encode().len(),
+    });
+    output.print(&facts, || {
+        let mut lines = vec![format!("{} -> {}: {} bytes", diff.from, diff.to, bytes.len())];
+        let removed: Vec<&str> = diff.removed.iter().map(String::as_str).collect();
+        for (sign, modules) in [("+", &added), ("~", &changed), ("-", &removed)] {
+            lines.extend(modules.iter().map(|module| format!("{sign} {module}")));
+        }
+        lines.join("\n")
     })
 }
 
@@ -160,7 +248,7 @@ fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
     let found = client.call("lattice_getAdapter", json!([args.id]))?;
     if found.is_null() {
         return Err(Failure::new(format!("no adapter or composition {} is registered at {}", args.id, client.url()))
-            .next("register one with `lattice lora register BASE FILE --rank RANK`"));
+            .next("register one with `lattice lora register BASE DIR`"));
     }
     output.print(&found, || fields_text(&found, "adapter"))
 }

@@ -2,6 +2,7 @@
 
 use super::{NodeArgs, Output, progress, signing::wei};
 use crate::{
+    adapters::{self, Weighted},
     amount,
     failure::{Failure, read_file},
     import,
@@ -32,6 +33,9 @@ pub struct Args {
     /// the next input in graph order
     #[arg(long = "input", value_name = "[NAME=]FILE|-")]
     inputs: Vec<String>,
+    /// A LoRA adapter to run with, as PEFT saves it or in canonical form; several are added up in their order
+    #[arg(long = "adapter", value_name = "DIR|FILE[:WEIGHT]", requires = "local")]
+    adapters: Vec<Weighted>,
     /// Gas limit of the transaction [default: estimated]
     #[arg(long, conflicts_with = "local")]
     gas: Option<u64>,
@@ -80,7 +84,7 @@ pub fn run(args: Args, output: Output) -> Result<(), Failure> {
         return request(&args, id, &raw, output);
     }
     let report = match (&args.local, args.model_id) {
-        (Some(file), _) => run_local(file, raw, args.memory_mb, args.timeout_s)?,
+        (Some(file), _) => run_local(file, raw, args.adapters.clone(), args.memory_mb, args.timeout_s)?,
         (None, Some(id)) => run_on_chain(&args, id, &raw)?,
         (None, None) => return Err(Failure::usage("name a MODEL_ID, or a file with --local")),
     };
@@ -126,7 +130,13 @@ fn request(args: &Args, id: B256, raw: &[RawInput], output: Output) -> Result<()
 }
 
 /// Runs in a thread of its own, so that a limit on time can be kept: whatever still computes ends with the process.
-fn run_local(file: &Path, raw: Vec<RawInput>, memory_mb: u64, timeout_s: u64) -> Result<RunReport, Failure> {
+fn run_local(
+    file: &Path,
+    raw: Vec<RawInput>,
+    adapters: Vec<Weighted>,
+    memory_mb: u64,
+    timeout_s: u64,
+) -> Result<RunReport, Failure> {
     let (sender, receiver) = mpsc::channel();
     let path = file.to_path_buf();
     let limits = RunLimits { memory_bytes_max: memory_mb.saturating_mul(1 << 20), gas_max: u64::MAX };
@@ -135,7 +145,7 @@ fn run_local(file: &Path, raw: Vec<RawInput>, memory_mb: u64, timeout_s: u64) ->
         // The main thread's size: importers recurse over nested graphs.
         .stack_size(8 << 20)
         .spawn(move || {
-            let _receiver_gone = sender.send(compute(&path, raw, &limits));
+            let _receiver_gone = sender.send(compute(&path, raw, &adapters, &limits));
         })
         .map_err(|error| Failure::new(format!("cannot start a thread: {error}")))?;
     match receiver.recv_timeout(Duration::from_secs(timeout_s)) {
@@ -151,7 +161,7 @@ fn run_local(file: &Path, raw: Vec<RawInput>, memory_mb: u64, timeout_s: u64) ->
     }
 }
 
-fn compute(path: &Path, raw: Vec<RawInput>, limits: &RunLimits) -> Result<RunReport, Failure> {
+fn compute(path: &Path, raw: Vec<RawInput>, adapters: &[Weighted], limits: &RunLimits) -> Result<RunReport, Failure> {
     let too_large =
         |what: String| Failure::new(format!("{}: {what}", path.display())).next("allow more with --memory-mb");
     let max = limits.memory_bytes_max;
@@ -159,7 +169,10 @@ fn compute(path: &Path, raw: Vec<RawInput>, limits: &RunLimits) -> Result<RunRep
         return Err(too_large(format!("the file has {bytes} bytes; the limit on memory is {max}")));
     }
     let bytes = read_file(path)?;
-    let (graph, raw) = import::for_inputs(path, &bytes, raw)?;
+    let (mut graph, raw) = import::for_inputs(path, &bytes, raw)?;
+    if !adapters.is_empty() {
+        graph = adapters::merge(&graph, adapters)?;
+    }
     let cost = graph.cost();
     limits.check(&cost).map_err(|error| too_large(error.to_string()))?;
     let slots: Vec<Slot> = graph.inputs().iter().map(Slot::of).collect();

@@ -4,6 +4,7 @@ use crate::{
     binary::{Node, digits_model, write},
     onnx::{Dim, FLOAT, model, value},
 };
+use lattice_inference::{Adapter, Tensor, Update};
 use lattice_types::ChainSpec;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -152,21 +153,28 @@ fn bonded_requests_are_answered_challenged_and_settled() {
     node.run(&["infer", "answer", NOBODY]).fails(1, &["no bonded request"]);
 }
 
+/// An adapter of that rank in canonical form, scale 1/2.
+fn adapter_file(dir: &std::path::Path, name: &str, rank: usize) -> String {
+    let ones = |rows: usize, columns: usize| Tensor::from_f32([rows, columns], vec![1.0; rows * columns]).unwrap();
+    let update = Update { module: "w0".into(), scale: 0.5, a: ones(rank, 64), b: ones(64, rank) };
+    write(dir, name, &Adapter::new(vec![update]).unwrap().encode())
+}
+
 #[test]
 fn adapters_are_registered_and_composed() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(&dir.path().join("node"));
     let base = push(&node, dir.path(), "Relu");
-    let register = |name: &str, rank: &str| {
-        let file = write(dir.path(), name, name.as_bytes());
-        let done = node.run(&["lora", "register", &base, &file, "--rank", rank]).ok();
+    let register = |name: &str, rank: usize| {
+        let file = adapter_file(dir.path(), name, rank);
+        let done = node.run(&["lora", "register", &base, &file]).ok();
         text(&done["adapter_id"]).to_owned()
     };
-    let (a, b) = (register("style.bin", "4"), register("tone.bin", "8"));
+    let (a, b) = (register("style.lora", 4), register("tone.lora", 8));
     let shown = node.run(&["lora", "show", &a]).ok();
     assert_eq!(
         (&shown["kind"], &shown["name"], &shown["rank"], &shown["alpha"]),
-        (&json!("adapter"), &json!("style"), &json!("0x4"), &json!("0x4"))
+        (&json!("adapter"), &json!("style"), &json!("0x4"), &json!("0x2"))
     );
     let half = format!("{b}=-0.5");
     let composed = node.run(&["lora", "compose", &a, &half, "--name", "both"]).ok();
@@ -174,10 +182,9 @@ fn adapters_are_registered_and_composed() {
     assert_eq!((&shown["kind"], &shown["parts"][1]["weight"]), (&json!("composition"), &json!(-32768)));
     node.run(&["lora", "compose", &a, &b, "--method", "linear"]).fails(1, &["rank 8"]);
     node.run(&["lora", "compose", &a, &format!("{b}=0")]).fails(2, &["weight"]);
-    node.run(&["lora", "register", &base, &half, "--rank", "0"]).fails(1, &["cannot read"]);
-    let file = write(dir.path(), "zero.bin", b"0");
-    node.run(&["lora", "register", &base, &file, "--rank", "0"]).fails(2, &["the rank is 0"]);
-    node.run(&["lora", "register", NOBODY, &file, "--rank", "1"]).fails(1, &["no model"]);
+    node.run(&["lora", "register", &base, &half]).fails(1, &["cannot read"]);
+    let file = adapter_file(dir.path(), "other.lora", 1);
+    node.run(&["lora", "register", NOBODY, &file]).fails(1, &["no model"]);
     node.run(&["lora", "show", NOBODY]).fails(1, &["lora register"]);
 }
 

@@ -2,7 +2,7 @@
 
 use crate::binary::{digits_model, run, run_with_stdin, write};
 use crate::onnx::{self, Dim, FLOAT, INT64};
-use lattice_inference::{Tensor, npy};
+use lattice_inference::{Adapter, Tensor, Update, npy};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -193,4 +193,49 @@ fn a_scalar_integer_chooses_the_branch_and_outputs_come_in_graph_order() {
     let float = write(dir.path(), "rate.npy", &npy::write(&Tensor::from_f32([], vec![7.0]).unwrap()));
     let args = ["run", "--local", &model, "--input", &format!("x={x}"), "--input", &format!("rate={float}")];
     run(&args).fails(1, &["'rate'", "i64", "f32"]);
+}
+
+#[test]
+fn adapters_run_and_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = digits_model();
+    let zero = write(dir.path(), "zero.npy", &npy::write(&zero_tensor()));
+    let update = |module: &str, scale: f32| Update {
+        module: module.into(),
+        scale,
+        a: Tensor::from_f32([1, 32], vec![0.25; 32]).unwrap(),
+        b: Tensor::from_f32([10, 1], (0..10).map(|i| i as f32).collect()).unwrap(),
+    };
+    let adapter = |name: &str, updates: Vec<Update>| write(dir.path(), name, &Adapter::new(updates).unwrap().encode());
+    let strong = adapter("strong.lora", vec![update("w2", 0.5)]);
+    let plain = run_local(&["--input", &zero]);
+    let with = |list: &[&str]| {
+        let adapters: Vec<&str> = list.iter().flat_map(|one| ["--adapter", one]).collect();
+        run_local(&[&["--input", &zero], &adapters[..]].concat())
+    };
+    // Every output grows with its number: nine wins.
+    assert_eq!((argmax(&plain["outputs"][0]), argmax(&with(&[&strong])["outputs"][0])), (0, 9));
+    let opposite = format!("{strong}:-1");
+    assert_eq!(with(&[&strong, &opposite])["outputs"], plain["outputs"]);
+    assert_eq!(with(&[&strong]), with(&[&format!("{strong}:1.0")]));
+
+    let facts = run(&["model", "inspect", &strong, "--json"]).ok();
+    assert_eq!((&facts["rank"], &facts["updates"][0]["module"]), (&json!(1), &json!("w2")));
+    assert_eq!(run(&["model", "inspect", model.to_str().unwrap(), "--json"]).ok()["modules"][2]["module"], "w2");
+    let other = adapter("other.lora", vec![update("w2", 0.5), update("w3", 1.0)]);
+    let patch = dir.path().join("patch").to_str().unwrap().to_owned();
+    let told = run(&["lora", "diff", &strong, &other, "--out", &patch, "--json"]).ok();
+    assert_eq!((&told["added"], &told["changed"], &told["removed"]), (&json!(["w3"]), &json!([]), &json!([])));
+    let again = dir.path().join("again").to_str().unwrap().to_owned();
+    assert_eq!(run(&["lora", "patch", &strong, &patch, "--out", &again, "--json"]).ok()["adapter_id"], told["to"]);
+    assert_eq!(std::fs::read(&again).unwrap(), std::fs::read(&other).unwrap());
+    run(&["lora", "patch", &other, &patch, "--out", &again]).fails(1, &["applies to adapter"]);
+
+    let model = model.to_str().unwrap();
+    let refused = |adapter: &str, told: &str| {
+        run(&["run", "--local", model, "--input", &zero, "--adapter", adapter]).fails(1, &[told]);
+    };
+    refused(&other, "w3");
+    refused(dir.path().to_str().unwrap(), "adapter_config.json");
+    refused(&zero, "adapter_config.json");
 }

@@ -7,6 +7,7 @@ pub use line::{line_of, version_of};
 
 use super::{NodeArgs, Output, progress, signing::SignArgs};
 use crate::{
+    adapters,
     client::quantity,
     failure::Failure,
     import,
@@ -15,7 +16,7 @@ use crate::{
 };
 use alloy_primitives::B256;
 use clap::Subcommand;
-use lattice_inference::{Graph, ValueInfo};
+use lattice_inference::{Adapter, AdapterTarget, Graph, Update, ValueInfo};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -38,7 +39,7 @@ enum Command {
     Show(ShowArgs),
     /// List the versions of a model that are kept
     Versions(line::VersionsArgs),
-    /// Tell what a model file holds and costs, without a chain
+    /// Tell what a model's or an adapter's file holds and costs, without a chain
     Inspect(InspectArgs),
     /// Show or set who may run a model
     Permissions(line::PermissionsArgs),
@@ -201,6 +202,9 @@ fn number(value: &Value) -> String {
 }
 
 fn inspect(args: &InspectArgs, output: Output) -> Result<(), Failure> {
+    if adapters::is_adapter(&args.import.file) {
+        return inspect_adapter(&adapters::read(&args.import.file)?, output);
+    }
     let graph = args.import.import()?;
     let facts = inspection(&graph);
     output.print(&facts, || {
@@ -213,6 +217,10 @@ fn inspect(args: &InspectArgs, output: Output) -> Result<(), Failure> {
         let operators: Vec<String> = graph.operators().iter().map(|(name, count)| format!("{name} x{count}")).collect();
         lines.push(format!("{:10} {}", "operators", operators.join(", ")));
         let cost = graph.cost();
+        let modules: Vec<String> = graph.adapter_targets().into_iter().map(|target| target.module).collect();
+        if !modules.is_empty() {
+            lines.push(format!("{:10} {}", "modules", modules.join(", ")));
+        }
         lines.push(format!(
             "{:10} {} gas a run: {} MACs, {} steps, {} bytes moved, {} bytes of memory, {} bytes of weights",
             "cost",
@@ -227,18 +235,42 @@ fn inspect(args: &InspectArgs, output: Output) -> Result<(), Failure> {
     })
 }
 
+/// Tells what an adapter updates.
+fn inspect_adapter(adapter: &Adapter, output: Output) -> Result<(), Failure> {
+    let (id, bytes) = (adapter.id(), adapter.encode().len());
+    let one = |update: &Update| {
+        json!({
+            "module": update.module, "rank": update.rank(), "scale": update.scale, "inputs": update.inputs(),
+            "outputs": update.outputs(), "dtype": update.dtype().name(),
+        })
+    };
+    let updates: Vec<Value> = adapter.updates().iter().map(one).collect();
+    output.print(&json!({ "adapter_id": id, "bytes": bytes, "rank": adapter.rank(), "updates": updates }), || {
+        let mut lines = vec![format!("{:10} {id}, {bytes} bytes in canonical form", "adapter")];
+        lines.extend(adapter.updates().iter().map(|update| {
+            let (inputs, outputs, dtype) = (update.inputs(), update.outputs(), update.dtype());
+            let (module, rank, scale) = (&update.module, update.rank(), update.scale);
+            format!("{:10} {module} [{outputs}, {inputs}] rank {rank}, scale {scale}, {dtype}", "update")
+        }));
+        lines.join("\n")
+    })
+}
+
 /// What `model inspect --json` prints.
 pub fn inspection(graph: &Graph) -> Value {
     let slots = |infos: &[ValueInfo]| -> Vec<Value> {
         let slot = |info: &ValueInfo| json!({ "name": info.name, "dtype": info.dtype.name(), "shape": info.shape });
         infos.iter().map(slot).collect()
     };
+    let target =
+        |target: &AdapterTarget| json!({ "module": target.module, "inputs": target.inputs, "outputs": target.outputs });
     let cost = graph.cost();
     json!({
         "model_id": graph.model_id(),
         "inputs": slots(graph.inputs()),
         "outputs": slots(graph.outputs()),
         "operators": graph.operators(),
+        "modules": graph.adapter_targets().iter().map(target).collect::<Vec<_>>(),
         "cost": {
             "gas": cost.gas(),
             "macs": cost.macs,
