@@ -11,6 +11,11 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
+    /// Begins at the first byte.
+    pub(crate) fn new(bytes: &'a [u8]) -> Cursor<'a> {
+        Cursor { bytes, at: 0 }
+    }
+
     /// Begins behind `magic` and a version, which must be the ones given.
     pub(crate) fn open(bytes: &'a [u8], magic: &[u8; 4], version: u16) -> Result<Cursor<'a>, String> {
         if !bytes.starts_with(magic) {
@@ -46,6 +51,10 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn u32(&mut self, what: &str) -> Result<u32, String> {
         Ok(u32::from_le_bytes(self.array(what)?))
+    }
+
+    pub(crate) fn u64(&mut self, what: &str) -> Result<u64, String> {
+        Ok(u64::from_le_bytes(self.array(what)?))
     }
 
     pub(crate) fn f32(&mut self, what: &str) -> Result<f32, String> {

@@ -176,7 +176,7 @@ pub(super) fn widened(tensor: &Tensor) -> Vec<f32> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::kernels::test_isa::portable;
+    use crate::kernels::test_isa;
     use crate::{ImportOptions, import_model};
 
     #[test]
@@ -195,7 +195,10 @@ mod tests {
         };
         let adapter = Adapter::new(targets.iter().map(update).collect()).unwrap();
         let merged = graph.with_adapter(&adapter).unwrap();
-        assert_eq!(portable(|| graph.with_adapter(&adapter)).unwrap().model_id(), merged.model_id());
+        assert_eq!(
+            test_isa::with(Isa::Portable, || graph.with_adapter(&adapter)).unwrap().model_id(),
+            merged.model_id()
+        );
         // One weight by the definition: an ascending chain over the rank, then one fused multiply-add.
         let (target, update) = (&targets[1], &adapter.updates()[1]);
         assert_eq!(target.module, update.module);

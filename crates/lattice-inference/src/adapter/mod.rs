@@ -15,6 +15,7 @@ pub use compose::Composition;
 pub use diff::AdapterDiff;
 pub use encoding::VERSION as ADAPTER_VERSION;
 pub use merge::AdapterTarget;
+pub(crate) use merge::transposed;
 
 use crate::error::RunError;
 use crate::limits::NAME_BYTES_MAX;

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 /// One image of each digit with its label and the probabilities that scikit-learn gives.
 #[derive(serde::Deserialize)]
 pub struct Sample {
-    label: usize,
-    image: Vec<u8>,
+    pub label: usize,
+    pub image: Vec<u8>,
     probabilities: Vec<f64>,
 }
 

@@ -15,3 +15,4 @@ mod models;
 mod onnx;
 mod stake;
 mod tflite;
+mod train;

@@ -1,4 +1,6 @@
-//! `lattice train`: the life of a training job. The chain sees commitments only; the training happens elsewhere.
+//! `lattice train`: the life of a training job. The chain sees commitments; the training happens on a trainer's machine.
+
+mod local;
 
 use super::{
     NodeArgs, Output,
@@ -51,6 +53,14 @@ enum Command {
     Claim(JobArgs),
     /// Show a job
     Show(ShowArgs),
+    /// Make a data set of features and targets; its root is what an order names
+    Data(local::DataArgs),
+    /// Train here: writes the job's description, checkpoints, the trace of state hashes, and the result
+    Local(local::LocalArgs),
+    /// Replay a training, or one step of it, and compare with its trace
+    Verify(local::VerifyArgs),
+    /// Find the first step at which two trainings differ
+    Bisect(local::BisectArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -144,6 +154,10 @@ pub fn run(args: Args, output: Output) -> Result<(), Failure> {
         Command::Complete(args) => complete(&args, output),
         Command::Cancel(args) => step(&args, TrainingPayload::Cancel(args.id), output),
         Command::Claim(args) => step(&args, TrainingPayload::Claim(args.id), output),
+        Command::Data(args) => local::data(&args, output),
+        Command::Local(args) => local::local(&args, output),
+        Command::Verify(args) => local::verify(&args, output),
+        Command::Bisect(args) => local::bisect(&args, output),
         Command::Show(args) => {
             let client = args.node.client()?;
             let found = job(&client, &args.id)?;

@@ -1,0 +1,434 @@
+//! Disputes over an inference: the activations of a run under one Merkle root, and the judgement of one operator.
+//!
+//! A provider of an answer publishes the root of its [`ActivationTrace`]. Step 0 is the input, step `i + 1` the results of
+//! node `i`, the step behind the last node the output. The leaf of a step is the hash of the leaf before it and of the step's
+//! own values, so two traces that agree at a step agree at all before it, and [`crate::merkle::Bisection`] ends at the first
+//! step that differs. [`judge`] executes that one step on operands opened against the root: no other part of the run
+//! is needed, so a run of any size can be judged within a transaction.
+
+use crate::bytes::Cursor;
+use crate::cost::{last_uses, node_results};
+use crate::error::RunError;
+use crate::float_mode;
+use crate::graph::{Graph, Node};
+use crate::merkle::{self, Proof};
+use crate::tensor::{Tensor, element_count};
+use alloy_primitives::{B256, keccak256};
+use thiserror::Error;
+
+/// An opening was refused, or cannot be judged.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DisputeError {
+    /// The opening is malformed, or does not belong to trace, graph or step.
+    #[error("opening: {0}")]
+    Opening(String),
+    /// The input does not fit the model, or an operator refuses its operands.
+    #[error(transparent)]
+    Run(#[from] RunError),
+}
+
+/// Hashes of all values of a run, step by step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActivationTrace {
+    /// keccak256 of the raw bytes of each value of a step: of the whole input, of each result of a node, of the whole output.
+    pub steps: Vec<Vec<B256>>,
+}
+
+/// The content of a step's leaf: the leaf before it, then its values.
+fn content(previous: &B256, values: &[B256]) -> Vec<u8> {
+    let mut out = previous.to_vec();
+    values.iter().for_each(|value| out.extend_from_slice(value.as_slice()));
+    out
+}
+
+impl ActivationTrace {
+    /// The leaves, each of which stands for all steps up to its own.
+    pub fn leaves(&self) -> Vec<B256> {
+        let mut leaf = B256::ZERO;
+        let next = |values: &Vec<B256>| {
+            leaf = merkle::leaf(&content(&leaf, values));
+            leaf
+        };
+        self.steps.iter().map(next).collect()
+    }
+
+    /// Merkle root over the leaves.
+    pub fn root(&self) -> B256 {
+        merkle::root(&self.leaves())
+    }
+}
+
+/// Values of a run, kept while somebody reads them.
+struct Run<'g> {
+    graph: &'g Graph,
+    values: Vec<Option<Tensor>>,
+    last_use: Vec<usize>,
+}
+
+impl<'g> Run<'g> {
+    fn begin(graph: &'g Graph, input: &[u8]) -> Result<Run<'g>, DisputeError> {
+        float_mode::check()?;
+        let mut values: Vec<Option<Tensor>> = inputs(graph, input)?.into_iter().map(Some).collect();
+        values.extend(graph.constants().iter().map(|constant| Some(constant.tensor.as_ref().clone())));
+        values.resize(graph.types().len(), None);
+        Ok(Run { graph, values, last_use: last_uses(graph) })
+    }
+
+    fn value(&self, value: u32) -> &Tensor {
+        self.values[value as usize].as_ref().expect("a value is kept until its last use")
+    }
+
+    /// Executes node `index` and gives the raw bytes of its results.
+    fn node(&mut self, index: usize) -> Result<Vec<Vec<u8>>, DisputeError> {
+        let node = &self.graph.nodes()[index];
+        let operands: Vec<&Tensor> = node.inputs.iter().map(|&value| self.value(value)).collect();
+        let results = execute(node, index, &operands)?;
+        let bytes = results.iter().map(Tensor::to_bytes).collect();
+        for (value, tensor) in node.output_range(results.len()).zip(results) {
+            self.values[value] = Some(tensor);
+        }
+        for value in node.inputs.iter().map(|&value| value as usize).filter(|&value| self.last_use[value] <= index) {
+            self.values[value] = None;
+        }
+        Ok(bytes)
+    }
+
+    fn output(&self) -> Vec<u8> {
+        self.graph.output_values().iter().flat_map(|&value| self.value(value).to_bytes()).collect()
+    }
+}
+
+fn execute(node: &Node, index: usize, operands: &[&Tensor]) -> Result<Vec<Tensor>, DisputeError> {
+    let refused = |reason| RunError::Operator { index, operator: node.op.name, reason };
+    Ok((node.op.run)(&node.attributes, operands).map_err(refused)?)
+}
+
+/// The input tensors out of the raw bytes of all of them.
+fn inputs(graph: &Graph, bytes: &[u8]) -> Result<Vec<Tensor>, DisputeError> {
+    if bytes.len() != graph.input_bytes() {
+        let layout = graph.inputs().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        return Err(RunError::InputBytes { expected: graph.input_bytes(), got: bytes.len(), layout }.into());
+    }
+    let mut rest = bytes;
+    let one = |info: &crate::ValueInfo| {
+        let (own, tail) = rest.split_at(info.bytes());
+        rest = tail;
+        let tensor = Tensor::from_bytes(info.dtype, info.shape.clone(), own);
+        tensor.map_err(|reason| RunError::InputElement { name: info.name.clone(), reason }.into())
+    };
+    graph.inputs().iter().map(one).collect()
+}
+
+impl Graph {
+    /// Steps of an activation trace: the input, each node, the output.
+    pub fn dispute_steps(&self) -> usize {
+        self.nodes().len() + 2
+    }
+
+    /// Runs the graph node by node on raw input tensors, as [`crate::Model::run_bytes`] takes them: its trace and output.
+    pub fn trace(&self, input: &[u8]) -> Result<(ActivationTrace, Vec<u8>), DisputeError> {
+        let mut run = Run::begin(self, input)?;
+        let mut steps = vec![vec![keccak256(input)]];
+        for index in 0..self.nodes().len() {
+            steps.push(run.node(index)?.iter().map(keccak256).collect());
+        }
+        let output = run.output();
+        steps.push(vec![keccak256(&output)]);
+        Ok((ActivationTrace { steps }, output))
+    }
+
+    /// The values that a step reads, by number.
+    fn operands_of(&self, step: usize) -> &[u32] {
+        match step.checked_sub(1) {
+            Some(index) if index < self.nodes().len() => &self.nodes()[index].inputs,
+            _ => self.output_values(),
+        }
+    }
+
+    /// Where a value that is no constant comes from: its step, and its place in it.
+    fn source(&self, value: u32) -> Option<(usize, usize)> {
+        if (value as usize) < self.inputs().len() {
+            return Some((0, value as usize));
+        }
+        let index = self.nodes().partition_point(|node| node.first_output <= value).checked_sub(1)?;
+        Some((index + 1, (value - self.nodes()[index].first_output) as usize))
+    }
+
+    /// Opens a step of one's own run: what [`judge`] needs. The trace may be anybody's that agrees on all steps before; its
+    /// root is what the opening is proved against.
+    pub fn open_step(&self, trace: &ActivationTrace, input: &[u8], step: usize) -> Result<OpenedStep, DisputeError> {
+        if step == 0 || step >= self.dispute_steps() || trace.steps.len() != self.dispute_steps() {
+            return Err(DisputeError::Opening(format!("there is no step {step} of {} to judge", trace.steps.len())));
+        }
+        let leaves = trace.leaves();
+        let open = |step: usize| OpenedLeaf {
+            previous: step.checked_sub(1).map_or(B256::ZERO, |before| leaves[before]),
+            values: trace.steps[step].clone(),
+            proof: Proof::of(&leaves, step as u64).expect("every step has a leaf"),
+        };
+        let mut run = Run::begin(self, input)?;
+        let mut operands = Vec::new();
+        // Kept until they are opened, also behind their last use.
+        let wanted: Vec<(u32, (usize, usize))> =
+            self.operands_of(step).iter().filter_map(|&value| Some((value, self.source(value)?))).collect();
+        let wanted: Vec<_> = wanted.into_iter().filter(|(value, _)| self.constant(*value).is_none()).collect();
+        for index in 0..(step - 1).min(self.nodes().len()) {
+            run.node(index)?;
+        }
+        for (value, (source, _)) in wanted {
+            let bytes = if source == 0 { input.to_vec() } else { run.value(value).to_bytes() };
+            operands.push(OpenedValue { leaf: open(source), bytes });
+        }
+        Ok(OpenedStep { claim: open(step), operands })
+    }
+}
+
+/// A leaf with its proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedLeaf {
+    /// The leaf before it.
+    pub previous: B256,
+    /// Hashes of the step's values.
+    pub values: Vec<B256>,
+    /// Its place under the root.
+    pub proof: Proof,
+}
+
+/// A value with the leaf that commits to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedValue {
+    /// The leaf of the step that made the value.
+    pub leaf: OpenedLeaf,
+    /// Its raw bytes; of an input, those of all inputs.
+    pub bytes: Vec<u8>,
+}
+
+/// One step of a trace with all operands that are no constants of the graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedStep {
+    /// The leaf of the step itself: what its provider says that it gives.
+    pub claim: OpenedLeaf,
+    /// The operands in the operator's order, constants left out.
+    pub operands: Vec<OpenedValue>,
+}
+
+impl OpenedLeaf {
+    /// Whether the leaf is under the root.
+    fn check(&self, steps: usize, root: &B256) -> Result<(), DisputeError> {
+        let leaf = merkle::leaf(&content(&self.previous, &self.values));
+        match self.proof.leaves == steps as u64 && self.proof.proves(&leaf, root) {
+            true => Ok(()),
+            false => Err(DisputeError::Opening(format!("leaf {} is not under the root {root}", self.proof.index))),
+        }
+    }
+
+    fn append(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.previous.as_slice());
+        out.extend_from_slice(&(self.values.len() as u16).to_le_bytes());
+        self.values.iter().for_each(|value| out.extend_from_slice(value.as_slice()));
+        self.proof.append(out);
+    }
+
+    fn read(cursor: &mut Cursor<'_>) -> Result<OpenedLeaf, String> {
+        let previous = cursor.hash("the leaf before")?;
+        let count = cursor.u16("the number of values")?;
+        let values = (0..count).map(|_| cursor.hash("a value's hash")).collect::<Result<_, _>>()?;
+        Ok(OpenedLeaf { previous, values, proof: Proof::read(cursor)? })
+    }
+}
+
+impl OpenedStep {
+    /// Its bytes: the claim, the number of operands u16, each its leaf, its length u32 and its bytes. A leaf is the one before,
+    /// the number of values u16, their hashes, and the proof.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.claim.append(&mut out);
+        out.extend_from_slice(&(self.operands.len() as u16).to_le_bytes());
+        for operand in &self.operands {
+            operand.leaf.append(&mut out);
+            out.extend_from_slice(&(operand.bytes.len() as u32).to_le_bytes());
+            out.extend_from_slice(&operand.bytes);
+        }
+        out
+    }
+
+    /// Reads what [`OpenedStep::encode`] wrote.
+    pub fn decode(bytes: &[u8]) -> Result<OpenedStep, DisputeError> {
+        let read = || -> Result<OpenedStep, String> {
+            let mut cursor = Cursor::new(bytes);
+            let claim = OpenedLeaf::read(&mut cursor)?;
+            let count = cursor.u16("the number of operands")?;
+            let mut operands = Vec::new();
+            for _ in 0..count {
+                let leaf = OpenedLeaf::read(&mut cursor)?;
+                let len = cursor.u32("the length of an operand")? as usize;
+                operands.push(OpenedValue { leaf, bytes: cursor.take(len, "an operand")?.to_vec() });
+            }
+            cursor.finish()?;
+            Ok(OpenedStep { claim, operands })
+        };
+        read().map_err(DisputeError::Opening)
+    }
+}
+
+/// Whether the step that an opening claims follows from its operands. An error says that the opening proves nothing: it is
+/// malformed, or not under the root. An operator that refuses its operands has no right result.
+pub fn judge(graph: &Graph, root: &B256, opened: &OpenedStep) -> Result<bool, DisputeError> {
+    float_mode::check()?;
+    let wrong = |reason: String| DisputeError::Opening(reason);
+    let steps = graph.dispute_steps();
+    opened.claim.check(steps, root)?;
+    let step = usize::try_from(opened.claim.proof.index).map_err(|e| wrong(e.to_string()))?;
+    if step == 0 {
+        return Err(wrong("step 0 is the input, which follows from nothing".into()));
+    }
+    let mut given = opened.operands.iter();
+    let mut operands = Vec::new();
+    for &value in graph.operands_of(step) {
+        if let Some(constant) = graph.constant(value) {
+            operands.push(constant.as_ref().clone());
+            continue;
+        }
+        let operand = given.next().ok_or_else(|| wrong("an operand is missing".into()))?;
+        let (source, place) = graph.source(value).ok_or_else(|| wrong("a value has no source".into()))?;
+        operand.leaf.check(steps, root)?;
+        if operand.leaf.proof.index != source as u64 {
+            return Err(wrong(format!("an operand is of step {}, not of {source}", operand.leaf.proof.index)));
+        }
+        let hash = operand.leaf.values.get(if source == 0 { 0 } else { place });
+        if hash != Some(&keccak256(&operand.bytes)) {
+            return Err(wrong(format!("the bytes of an operand are not those of step {source}")));
+        }
+        operands.push(match source {
+            0 => inputs(graph, &operand.bytes)?.swap_remove(place),
+            _ => {
+                let ty = &graph.types()[value as usize];
+                let expected = element_count(ty.dtype, &ty.shape).map_or(0, |count| count * ty.dtype.size_bytes());
+                // A value of another length is its provider's lie: nothing follows from it.
+                if expected != operand.bytes.len() {
+                    return Ok(false);
+                }
+                match Tensor::from_bytes(ty.dtype, ty.shape.clone(), &operand.bytes) {
+                    Ok(tensor) => tensor,
+                    Err(_) => return Ok(false),
+                }
+            }
+        });
+    }
+    if given.next().is_some() {
+        return Err(wrong("more operands are opened than the step reads".into()));
+    }
+    let results = match step - 1 {
+        index if index < graph.nodes().len() => {
+            let operands: Vec<&Tensor> = operands.iter().collect();
+            match execute(&graph.nodes()[index], index, &operands) {
+                Ok(results) => {
+                    debug_assert_eq!(results.len(), node_results(graph, index));
+                    results.iter().map(|tensor| keccak256(tensor.to_bytes())).collect()
+                }
+                Err(_) => return Ok(false),
+            }
+        }
+        _ => vec![keccak256(operands.iter().flat_map(Tensor::to_bytes).collect::<Vec<u8>>())],
+    };
+    Ok(results == opened.claim.values)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::merkle::Bisection;
+    use crate::{ImportOptions, Model, import_model};
+
+    fn graphs() -> Vec<(Graph, Vec<u8>)> {
+        let files: [&[u8]; 3] = [
+            include_bytes!("../../../models/digits.onnx"),
+            include_bytes!("../tests/fixtures/lora/model.onnx"),
+            include_bytes!("../tests/fixtures/train/mlp.onnx"),
+        ];
+        let graph = |file: &[u8]| {
+            let graph = import_model(file, &ImportOptions::default()).unwrap();
+            let count = graph.input_bytes() / 4;
+            let input = (0..count).flat_map(|i| ((i * 37 % 17) as f32 - 3.0).to_le_bytes()).collect();
+            (graph, input)
+        };
+        files.map(graph).into()
+    }
+
+    #[test]
+    fn every_step_of_an_honest_run_is_right() {
+        for (graph, input) in graphs() {
+            let (trace, output) = graph.trace(&input).unwrap();
+            assert_eq!(Model::load(graph.clone()).unwrap().run_bytes(&input).unwrap(), output);
+            assert_eq!(trace.steps.len(), graph.dispute_steps());
+            assert_eq!(trace.steps.last().unwrap(), &[keccak256(&output)]);
+            for step in 1..graph.dispute_steps() {
+                let opened = graph.open_step(&trace, &input, step).unwrap();
+                assert_eq!(OpenedStep::decode(&opened.encode()).unwrap(), opened);
+                assert_eq!(judge(&graph, &trace.root(), &opened), Ok(true), "step {step}");
+            }
+        }
+    }
+
+    /// A provider whose results are wrong from some step on, and who goes on honestly from there.
+    fn forged(graph: &Graph, input: &[u8], at: usize) -> ActivationTrace {
+        let mut run = Run::begin(graph, input).unwrap();
+        let mut steps = vec![vec![keccak256(input)]];
+        for index in 0..graph.nodes().len() {
+            let mut results = run.node(index).unwrap();
+            if index + 1 == at {
+                let value = graph.nodes()[index].first_output as usize;
+                let ty = &graph.types()[value];
+                results[0][0] ^= 1;
+                run.values[value] = Some(Tensor::from_bytes(ty.dtype, ty.shape.clone(), &results[0]).unwrap());
+            }
+            steps.push(results.iter().map(keccak256).collect());
+        }
+        let mut output = run.output();
+        if at == graph.nodes().len() + 1 {
+            output[0] ^= 1;
+        }
+        steps.push(vec![keccak256(&output)]);
+        ActivationTrace { steps }
+    }
+
+    #[test]
+    fn a_lie_at_any_step_is_found_and_judged() {
+        for (graph, input) in graphs() {
+            let (honest, _) = graph.trace(&input).unwrap();
+            for at in 1..graph.dispute_steps() {
+                let trace = forged(&graph, &input, at);
+                let step = Bisection::between(&honest.leaves(), &trace.leaves()).unwrap() as usize;
+                assert_eq!(step, at);
+                // The challenger opens the provider's trace with values of its own run: up to here they are the same.
+                let opened = graph.open_step(&trace, &input, step).unwrap();
+                assert_eq!(judge(&graph, &trace.root(), &opened), Ok(false), "step {at}");
+                assert!(judge(&graph, &honest.root(), &opened).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn openings_that_prove_nothing_are_refused() {
+        let (graph, input) = graphs().swap_remove(0);
+        let (trace, _) = graph.trace(&input).unwrap();
+        let (root, step) = (trace.root(), 3);
+        let good = graph.open_step(&trace, &input, step).unwrap();
+        let refused = |change: &dyn Fn(&mut OpenedStep)| {
+            let mut opened = good.clone();
+            change(&mut opened);
+            assert!(matches!(judge(&graph, &root, &opened), Err(DisputeError::Opening(_))));
+        };
+        refused(&|opened| opened.operands[0].bytes[0] ^= 1);
+        refused(&|opened| opened.operands[0].leaf.values[0] = B256::ZERO);
+        refused(&|opened| opened.operands.clear());
+        refused(&|opened| opened.operands.push(opened.operands[0].clone()));
+        refused(&|opened| opened.claim.values[0] = B256::ZERO);
+        refused(&|opened| opened.claim.proof.index += 1);
+        refused(&|opened| opened.claim = graph.open_step(&trace, &input, 5).unwrap().claim);
+        assert!(graph.open_step(&trace, &input, 0).is_err());
+        let bytes = good.encode();
+        assert!((0..bytes.len()).all(|len| OpenedStep::decode(&bytes[..len]).is_err()));
+    }
+}
