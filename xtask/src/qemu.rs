@@ -18,7 +18,7 @@ const TESTS: &[(&str, &[&str])] =
 const MACS_MAX: &str = "61000000";
 
 /// Seconds that one emulated run may take.
-const SECONDS_MAX: &str = "100";
+const SECONDS_MAX: &str = "150";
 
 const AARCH64: &str = "aarch64-unknown-linux-gnu";
 

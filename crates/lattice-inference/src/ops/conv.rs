@@ -11,6 +11,7 @@ use crate::kernels::Isa;
 use crate::kernels::dual_kernel;
 use crate::kernels::gemm::{KC, NR, PackedLeft, Panels, gemm_block};
 use crate::tensor::{DType, Data, Tensor};
+use core::ops::Range;
 
 /// x [batch, channels, spatial..] and w [outputs, channels / group, kernel..].
 ///
@@ -359,45 +360,32 @@ fn group_product(isa: Isa, plan: &Plan, x: &[f32], weights: &PackedLeft, y: &mut
         for k0 in (0..k).step_by(KC) {
             let kc = KC.min(k - k0);
             block.resize(columns.div_ceil(NR) * kc * NR, 0.0);
-            pack_patches(plan, x, first..first + columns, k0..k0 + kc, block);
+            pack_patches(isa, plan, x, &(first..first + columns), &(k0..k0 + kc), block);
             let right = Panels { data: block, stride: kc * NR, step: NR };
             gemm_block(isa, weights, k0, kc, right, &mut y[first..], (columns, positions));
         }
     }
 }
 
-/// Packs the patches of some output positions for some steps of the chain, in panels of [`NR`] positions.
-fn pack_patches(
-    plan: &Plan,
-    x: &[f32],
-    positions: core::ops::Range<usize>,
-    steps: core::ops::Range<usize>,
-    out: &mut [f32],
-) {
-    let (depth, plane) = (plan.depth(), plan.input_positions());
-    let kc = steps.len();
-    for (panel, out) in out.chunks_exact_mut(kc * NR).enumerate() {
-        let start = positions.start + panel * NR;
-        let count = NR.min(positions.end - start);
-        let mut rows = out.as_chunks_mut::<NR>().0.iter_mut();
-        let mut step = steps.start;
-        while step < steps.end {
-            // All channels of one kernel tap read the same places of their planes.
-            let (tap, first) = (step / depth, step % depth);
-            let channels = (depth - first).min(steps.end - step);
-            let sources = tap_sources(plan, tap, start, count);
-            for (channel, row) in (first..first + channels).zip(&mut rows) {
-                let x = &x[channel * plane..][..plane];
-                match &sources {
-                    Sources::Run(at) => row.copy_from_slice(&x[*at..at + NR]),
-                    Sources::Two(at, n, next) => {
-                        row[..*n].copy_from_slice(&x[*at..at + n]);
-                        row[*n..].copy_from_slice(&x[*next..next + NR - n]);
-                    }
-                    Sources::Each(at, n) => row.iter_mut().zip(&at[..*n]).for_each(|(o, &at)| *o = x[at]),
+dual_kernel! {
+    /// Packs the patches of some output positions for some steps of the chain, in panels of [`NR`] positions.
+    fn pack_patches(plan: &Plan, x: &[f32], positions: &Range<usize>, steps: &Range<usize>, out: &mut [f32]) {
+        let (depth, plane, kc) = (plan.depth(), plan.input_positions(), steps.len());
+        for (panel, out) in out.chunks_exact_mut(kc * NR).enumerate() {
+            let start = positions.start + panel * NR;
+            let count = NR.min(positions.end - start);
+            let mut rows = out.as_chunks_mut::<NR>().0.iter_mut();
+            let mut step = steps.start;
+            while step < steps.end {
+                // All channels of one kernel tap read the same places of their planes.
+                let (tap, first) = (step / depth, step % depth);
+                let channels = (depth - first).min(steps.end - step);
+                let sources = tap_sources(plan, tap, start, count);
+                for (channel, row) in (first..first + channels).zip(&mut rows) {
+                    sources.read(&x[channel * plane..][..plane], row);
                 }
+                step += channels;
             }
-            step += channels;
         }
     }
 }
@@ -410,6 +398,27 @@ enum Sources {
     Two(usize, usize, usize),
     /// One place for each of so many.
     Each([usize; NR], usize),
+}
+
+impl Sources {
+    /// Reads a panel's row from one channel's plane.
+    #[inline(always)]
+    fn read(&self, x: &[f32], row: &mut [f32; NR]) {
+        match self {
+            Sources::Run(at) => *row = *x[*at..].first_chunk().expect("a run lies inside its plane"),
+            Sources::Two(at, n, next) => {
+                // Both runs whole where they lie inside the plane: a choice of lanes is sooner done than short copies.
+                let second = next.checked_sub(*n).and_then(|begin| x[begin..].first_chunk::<NR>());
+                if let (Some(one), Some(two)) = (x[*at..].first_chunk::<NR>(), second) {
+                    *row = core::array::from_fn(|l| if l < *n { one[l] } else { two[l] });
+                } else {
+                    row[..*n].copy_from_slice(&x[*at..at + n]);
+                    row[*n..].copy_from_slice(&x[*next..next + NR - n]);
+                }
+            }
+            Sources::Each(at, n) => row.iter_mut().zip(&at[..*n]).for_each(|(o, &at)| *o = x[at]),
+        }
+    }
 }
 
 /// The places that `count` output positions from `start` on see through a kernel tap.
@@ -494,7 +503,10 @@ dual_kernel! {
                         2 => depthwise_lanes(x, w, offsets, 2),
                         _ => depthwise_lanes(x, w, offsets, sw),
                     };
-                    y.copy_from_slice(&acc[..y.len()]);
+                    match <&mut [f32; NR]>::try_from(&mut *y) {
+                        Ok(whole) => *whole = acc,
+                        Err(_) => y.copy_from_slice(&acc[..y.len()]),
+                    }
                     continue;
                 }
                 for (i, y) in y.iter_mut().enumerate() {

@@ -28,14 +28,17 @@ pub(super) unsafe fn micro(
                 }
             }
         }
-        for k in 0..kc {
-            let columns: [float32x4_t; VECTORS] = core::array::from_fn(|i| vld1q_f32(b.add(k * b_step + i * 4)));
+        let (mut a, mut b) = (a, b);
+        for _ in 0..kc {
+            let columns: [float32x4_t; VECTORS] = core::array::from_fn(|i| vld1q_f32(b.add(i * 4)));
             for (r, acc) in acc.iter_mut().enumerate() {
-                let v = vld1q_dup_f32(a.add(k * MR + r));
+                let v = vld1q_dup_f32(a.add(r));
                 for (acc, column) in acc.iter_mut().zip(columns) {
                     *acc = vfmaq_f32(*acc, v, column);
                 }
             }
+            // Past the last step these point behind the operands and are not read.
+            (a, b) = (a.wrapping_add(MR), b.wrapping_add(b_step));
         }
         for (r, acc) in acc.iter().enumerate() {
             for (i, acc) in acc.iter().enumerate() {

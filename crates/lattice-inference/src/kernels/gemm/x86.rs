@@ -3,6 +3,20 @@
 use super::{MR, NR};
 use core::arch::x86_64::*;
 
+/// Writes a block once for each row of a left panel, so that every accumulator has a name at compile time and stays in a register.
+macro_rules! each_row {
+    ($row:ident => $body:block) => {
+        each_row!(@ $row $body 0 1 2 3 4 5);
+    };
+    (@ $row:ident $body:block $($number:literal)*) => {
+        $({
+            const $row: usize = $number;
+            $body
+        })*
+    };
+}
+const _: () = assert!(MR == 6 && NR == 16);
+
 /// The 6 x 16 micro-kernel: twelve accumulators, two right vectors, a broadcast.
 ///
 /// # Safety
@@ -19,26 +33,27 @@ pub(super) unsafe fn avx2(
     // SAFETY: all reads and writes stay inside the lengths that the caller promises.
     unsafe {
         let mut acc = [[_mm256_setzero_ps(); 2]; MR];
+        let row = |r: usize| c.add(r.wrapping_mul(ldc));
         if !first {
-            for (r, acc) in acc.iter_mut().enumerate() {
-                acc[0] = _mm256_loadu_ps(c.add(r * ldc));
-                acc[1] = _mm256_loadu_ps(c.add(r * ldc + 8));
-            }
+            each_row!(R => {
+                acc[R] = [_mm256_loadu_ps(row(R)), _mm256_loadu_ps(row(R).add(8))];
+            });
         }
-        for k in 0..kc {
-            let b = b.add(k * b_step);
-            let b0 = _mm256_loadu_ps(b);
-            let b1 = _mm256_loadu_ps(b.add(8));
-            for (r, acc) in acc.iter_mut().enumerate() {
-                let v = _mm256_broadcast_ss(&*a.add(k * MR + r));
-                acc[0] = _mm256_fmadd_ps(v, b0, acc[0]);
-                acc[1] = _mm256_fmadd_ps(v, b1, acc[1]);
-            }
+        let (mut a, mut b) = (a, b);
+        for _ in 0..kc {
+            let (b0, b1) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
+            each_row!(R => {
+                let v = _mm256_broadcast_ss(&*a.add(R));
+                acc[R][0] = _mm256_fmadd_ps(v, b0, acc[R][0]);
+                acc[R][1] = _mm256_fmadd_ps(v, b1, acc[R][1]);
+            });
+            // Past the last step this points behind the operands and is not read.
+            (a, b) = (a.wrapping_add(MR), b.wrapping_add(b_step));
         }
-        for (r, acc) in acc.iter().enumerate() {
-            _mm256_storeu_ps(c.add(r * ldc), acc[0]);
-            _mm256_storeu_ps(c.add(r * ldc + 8), acc[1]);
-        }
+        each_row!(R => {
+            _mm256_storeu_ps(row(R), acc[R][0]);
+            _mm256_storeu_ps(row(R).add(8), acc[R][1]);
+        });
     }
 }
 
@@ -47,7 +62,7 @@ pub(super) unsafe fn avx2(
 ///
 /// # Safety
 /// Needs AVX-512F; `DOWN` left panels hold `kc * MR` floats each, `ACROSS` right ones `kc` rows of `NR`, and `c` holds `DOWN * MR`
-/// rows of `ACROSS * NR` with stride `ldc`.
+/// rows of `ACROSS * NR` with stride `ldc`; both numbers are 1 or 2.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn avx512<const DOWN: usize, const ACROSS: usize>(
     (a, a_stride): (*const f32, usize),
@@ -59,39 +74,56 @@ pub(super) unsafe fn avx512<const DOWN: usize, const ACROSS: usize>(
 ) {
     // SAFETY: all reads and writes stay inside the lengths that the caller promises.
     unsafe {
-        let mut acc = [[[_mm512_setzero_ps(); ACROSS]; MR]; DOWN];
-        let at = |q: usize, r: usize, p: usize| (q * MR + r) * ldc + p * NR;
+        // Each row is the vectors of the first and the second right panel.
+        let mut upper = [[_mm512_setzero_ps(); 2]; MR];
+        let mut lower = upper;
+        let row = |r: usize| c.wrapping_add(r.wrapping_mul(ldc));
+        let load = |at: *const f32| {
+            let second = if ACROSS == 2 { _mm512_loadu_ps(at.add(NR)) } else { _mm512_setzero_ps() };
+            [_mm512_loadu_ps(at), second]
+        };
         if !first {
-            for (q, acc) in acc.iter_mut().enumerate() {
-                for (r, acc) in acc.iter_mut().enumerate() {
-                    for (p, acc) in acc.iter_mut().enumerate() {
-                        *acc = _mm512_loadu_ps(c.add(at(q, r, p)));
+            each_row!(R => {
+                upper[R] = load(row(R));
+                if DOWN == 2 {
+                    lower[R] = load(row(MR + R));
+                }
+            });
+        }
+        let (mut a0, mut a1, mut b0, mut b1) = (a, a.wrapping_add(a_stride), b, b.wrapping_add(b_stride));
+        for _ in 0..kc {
+            let left = _mm512_loadu_ps(b0);
+            let right = if ACROSS == 2 { _mm512_loadu_ps(b1) } else { left };
+            each_row!(R => {
+                let v = _mm512_set1_ps(*a0.add(R));
+                upper[R][0] = _mm512_fmadd_ps(v, left, upper[R][0]);
+                if ACROSS == 2 {
+                    upper[R][1] = _mm512_fmadd_ps(v, right, upper[R][1]);
+                }
+                if DOWN == 2 {
+                    let v = _mm512_set1_ps(*a1.add(R));
+                    lower[R][0] = _mm512_fmadd_ps(v, left, lower[R][0]);
+                    if ACROSS == 2 {
+                        lower[R][1] = _mm512_fmadd_ps(v, right, lower[R][1]);
                     }
                 }
-            }
+            });
+            // Past the last step these point behind the operands and are not read.
+            (a0, a1) = (a0.wrapping_add(MR), a1.wrapping_add(MR));
+            (b0, b1) = (b0.wrapping_add(b_step), b1.wrapping_add(b_step));
         }
-        for k in 0..kc {
-            let (left, right) = (a.add(k * MR), b.add(k * b_step));
-            let mut columns = [_mm512_setzero_ps(); ACROSS];
-            for (p, column) in columns.iter_mut().enumerate() {
-                *column = _mm512_loadu_ps(right.add(p * b_stride));
+        let store = |at: *mut f32, values: [__m512; 2]| {
+            _mm512_storeu_ps(at, values[0]);
+            if ACROSS == 2 {
+                _mm512_storeu_ps(at.add(NR), values[1]);
             }
-            for (q, acc) in acc.iter_mut().enumerate() {
-                for (r, acc) in acc.iter_mut().enumerate() {
-                    let v = _mm512_set1_ps(*left.add(q * a_stride + r));
-                    for (acc, column) in acc.iter_mut().zip(&columns) {
-                        *acc = _mm512_fmadd_ps(v, *column, *acc);
-                    }
-                }
+        };
+        each_row!(R => {
+            store(row(R), upper[R]);
+            if DOWN == 2 {
+                store(row(MR + R), lower[R]);
             }
-        }
-        for (q, acc) in acc.iter().enumerate() {
-            for (r, acc) in acc.iter().enumerate() {
-                for (p, acc) in acc.iter().enumerate() {
-                    _mm512_storeu_ps(c.add(at(q, r, p)), *acc);
-                }
-            }
-        }
+        });
     }
 }
 
