@@ -115,3 +115,29 @@ impl Chain {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lattice_types::ChainSpec;
+
+    #[test]
+    fn orphans_are_bounded_and_the_oldest_go_first() {
+        let genesis = ChainSpec::dev().genesis_block(B256::ZERO, B256::ZERO, B256::ZERO, B256::ZERO);
+        let block = |slot: u64| {
+            let mut block = genesis.clone();
+            (block.header.slot, block.header.parents) = (slot, vec![B256::repeat_byte(1)]);
+            CheckedBlock::trusted(block, Vec::new())
+        };
+        let mut orphans = Orphans::default();
+        let missing = B256::repeat_byte(1);
+        for slot in 0..ORPHANS_MAX as u64 + 100 {
+            orphans.insert(block(slot), &[missing]);
+            orphans.insert(block(slot), &[missing]);
+        }
+        assert_eq!((orphans.blocks.len(), orphans.arrival.len()), (ORPHANS_MAX, ORPHANS_MAX));
+        assert!(orphans.blocks.contains_key(&block(100).hash()) && !orphans.blocks.contains_key(&block(99).hash()));
+        assert_eq!(orphans.adopt(&missing).len(), ORPHANS_MAX);
+        assert!(orphans.blocks.is_empty() && orphans.arrival.is_empty());
+    }
+}

@@ -158,6 +158,11 @@ impl Chain {
         Ok(effects)
     }
 
+    /// Votes that wait for their target.
+    pub fn early_votes(&self) -> usize {
+        self.committee.votes.early.len()
+    }
+
     /// Votes that waited for this block.
     pub(crate) fn votes_waiting_for(&mut self, block: &B256) -> Vec<CheckedVote> {
         let early = &mut self.committee.votes.early;

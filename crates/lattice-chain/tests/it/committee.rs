@@ -4,7 +4,7 @@
 use crate::net::{Node, key, transfer};
 use alloy_primitives::{Address, B256, U256};
 use lattice_chain::{
-    Chain, ChainError, ChainOptions, EvidenceRefused, Input, InvalidStanding, TrustRefused, VoteRefused,
+    Chain, ChainError, ChainOptions, EvidenceRefused, Input, InvalidStanding, Penalty, TrustRefused, VoteRefused,
 };
 use lattice_consensus::finality::{InvalidCertificate, InvalidVote};
 use lattice_storage::MemoryKv;
@@ -62,6 +62,7 @@ pub fn refused(node: &mut Node, block: &CheckedBlock) -> InvalidStanding {
     let before = node.head();
     let error = node.give(block).unwrap_err();
     assert_eq!(node.head(), before, "a refused block changes nothing");
+    assert_eq!(error.penalty(), Penalty::Fatal);
     match error {
         ChainError::InvalidStanding(error) => *error,
         other => panic!("{other}"),
@@ -82,6 +83,24 @@ fn three_of_four_votes_finalise() {
     nodes[1].reopen();
     assert_eq!(*nodes[1].chain.finality(), finality);
     assert_eq!(nodes[1].head(), nodes[0].head());
+}
+
+/// Votes for targets that nobody has heard of may be signed by any key.
+#[test]
+fn votes_before_their_targets_are_bounded() {
+    let mut node = nodes(1).remove(0);
+    let checkpoint = |index: u64, mark: u64| Checkpoint { index, hash: B256::from(U256::from(mark)) };
+    let vote =
+        Vote { source: checkpoint(0, 1), target: checkpoint(1, 0), target_blue_score: 1, target_evm_hash: B256::ZERO };
+    let checked = CheckedVote::sign(vote, 0, &key(0), DEV_CHAIN_ID);
+    let early = |node: &mut Node, signer: u32| {
+        let mut vote = *checked.vote();
+        vote.signer = signer;
+        let checked = CheckedVote::check(vote, key(0).public_key(), DEV_CHAIN_ID).unwrap();
+        node.give_vote(4, checked).unwrap_err();
+    };
+    (0..4_200).for_each(|signer| early(&mut node, signer));
+    assert_eq!(node.chain.early_votes(), 4_096);
 }
 
 #[test]
@@ -106,6 +125,7 @@ fn a_vote_needs_its_signers_key_a_member_and_a_known_target() {
     let early = CheckedVote::sign(vote, 0, &key(0), DEV_CHAIN_ID);
     let error = nodes[1].give_vote(4, early).unwrap_err();
     assert!(matches!(error, ChainError::Vote(VoteRefused::UnknownTarget(target)) if target == vote.target.hash));
+    assert_eq!(error.penalty(), Penalty::None, "its target may be on its way");
     nodes[1].give_all(&blocks);
     for validator in 1..3 {
         // The early vote was counted when its target came.
@@ -116,9 +136,11 @@ fn a_vote_needs_its_signers_key_a_member_and_a_known_target() {
     let forged = CheckedVote::sign(vote, 3, &key(1), DEV_CHAIN_ID);
     let error = nodes[0].give_vote(4, forged).unwrap_err();
     assert!(matches!(error, ChainError::Vote(VoteRefused::Key { signer: 3, .. })), "{error}");
+    assert_eq!(error.penalty(), Penalty::Fatal);
     let stranger = CheckedVote::sign(vote, 7, &key(7), DEV_CHAIN_ID);
     let error = nodes[0].give_vote(4, stranger).unwrap_err();
     assert!(matches!(error, ChainError::Vote(VoteRefused::Invalid(InvalidVote::UnknownValidator(7)))), "{error}");
+    assert_eq!(error.penalty(), Penalty::Fatal);
 }
 
 #[test]
@@ -251,6 +273,7 @@ fn a_double_vote_is_found_carried_and_punished() {
     let now = nodes[0].time(4);
     let again = nodes[0].chain.handle(now, Input::Evidence(effects.evidence[0].clone())).unwrap_err();
     assert!(matches!(again, ChainError::Evidence(EvidenceRefused::Duplicate(_))), "{again}");
+    assert_eq!(again.penalty(), Penalty::None);
 
     assert!(nodes[0].chain.has_work(now).unwrap(), "evidence alone is worth a block");
     let carrier = nodes[0].build(4);
@@ -293,6 +316,7 @@ fn evidence_against_nobody_is_refused() {
     evidence.check(DEV_CHAIN_ID).unwrap();
     let error = node.chain.handle(0, Input::Evidence(evidence)).unwrap_err();
     assert!(matches!(error, ChainError::Evidence(EvidenceRefused::Unregistered(_))), "{error}");
+    assert_eq!(error.penalty(), Penalty::Minor);
 }
 
 #[test]

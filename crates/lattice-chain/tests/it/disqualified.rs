@@ -2,7 +2,7 @@
 
 use crate::net::{key, nodes, transfer};
 use alloy_primitives::{Address, B256, U256};
-use lattice_chain::{BlockStatus, ChainError};
+use lattice_chain::{BlockStatus, ChainError, Penalty};
 use lattice_types::{CheckedBlock, Cid, DagBlock, DagHeader, cid::MaybeCid, spec::DEV_CHAIN_ID};
 
 const TARGET: Address = Address::repeat_byte(0x77);
@@ -87,7 +87,9 @@ fn wrong_scores_and_orders_are_refused_before_anything_is_stored() {
     let changes: [fn(&mut DagHeader); 2] = [|header| header.blue_score += 1, |header| header.blue_work += 1];
     for change in changes {
         let bad = forged(&block, change);
-        assert!(matches!(nodes[1].give(&bad), Err(ChainError::InvalidBlock(_))));
+        let error = nodes[1].give(&bad).unwrap_err();
+        assert!(matches!(error, ChainError::InvalidBlock(_)), "{error}");
+        assert_eq!(error.penalty(), Penalty::Fatal);
         assert!(!nodes[1].chain.dag().contains(&bad.hash()).unwrap());
         assert!(nodes[1].chain.view().unwrap().dag_block(&bad.hash()).unwrap().is_none());
     }

@@ -57,6 +57,10 @@ fn a_block_from_the_future_waits() {
     let now = nodes[1].time(0);
     let Err(ChainError::FutureSlot { slot: 10_000, wait_ms }) = nodes[1].chain.handle(now, early) else { panic!() };
     assert_eq!(wait_ms, 10_000);
+    assert_eq!(
+        lattice_chain::ChainError::FutureSlot { slot: 10_000, wait_ms }.penalty(),
+        lattice_chain::Penalty::Minor
+    );
     nodes[1].give(&block).unwrap();
     assert_eq!(nodes[1].head().0, 1);
 }
