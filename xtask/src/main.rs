@@ -55,8 +55,9 @@ usage: cargo xtask COMMAND
   sim [--seeds N] [OPTIONS]
                   whole nodes through every scenario of the simulator, in release mode; options are those of lattice-sim
                   (`cargo xtask sim --help`). A broken invariant exits with 1 and prints what replays it
-  mutations       removes the rules of consensus one at a time; a test must fail each time (sources are changed in
-                  place and put back: commit first)
+  mutations [TEXT]
+                  removes the rules of consensus one at a time; a test must fail each time (sources are changed in
+                  place and put back: commit first). With a text only the rules whose names hold it
   vectors-check   the conformance vectors are there
 ";
 
@@ -82,8 +83,10 @@ fn main() -> ExitCode {
     if let ["sim", options @ ..] = arguments.as_slice() {
         return sim::command(&workspace, options);
     }
-    if arguments == ["mutations"] {
-        return mutations::command(&workspace);
+    if let ["mutations", part @ ..] = arguments.as_slice()
+        && part.len() <= 1
+    {
+        return mutations::command(&workspace, part.first().copied().unwrap_or_default());
     }
     let mut report = Report::default();
     match arguments.as_slice() {

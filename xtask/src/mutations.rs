@@ -79,8 +79,9 @@ fn caught(output: &str) -> Result<(), String> {
     }
 }
 
-/// `cargo xtask mutations`: the last line is `N passed, N failed`, and a rule whose removal nobody notices has failed.
-pub fn command(workspace: &Workspace) -> ExitCode {
+/// `cargo xtask mutations [TEXT]`, for the rules whose names hold the text: the last line is `N passed, N failed`, and a rule whose
+/// removal nobody notices has failed.
+pub fn command(workspace: &Workspace, text: &str) -> ExitCode {
     let crates = workspace.root().join("crates");
     let table = crates.join(CRATE).join("tests/mutations.toml");
     let parsed = fs::read_to_string(&table)
@@ -93,8 +94,9 @@ pub fn command(workspace: &Workspace) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let chosen: Vec<_> = table.mutation.iter().filter(|mutation| mutation.rule.contains(text)).collect();
     let mut failed = 0;
-    for mutation in &table.mutation {
+    for mutation in &chosen {
         match mutation.run(&crates) {
             Ok(()) => println!("caught  {}  by {}", mutation.rule, mutation.test),
             Err(reason) => {
@@ -103,8 +105,8 @@ pub fn command(workspace: &Workspace) -> ExitCode {
             }
         }
     }
-    println!("{} passed, {failed} failed", table.mutation.len() - failed);
-    if failed == 0 && !table.mutation.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("{} passed, {failed} failed", chosen.len() - failed);
+    if failed == 0 && !chosen.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[cfg(test)]
