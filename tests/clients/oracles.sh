@@ -5,7 +5,7 @@
 #
 # magika's features and ONNX Runtime's scores for files of this repository; the outputs of real models by their own
 # runtimes: magika, rapidocr's text detection, direction and recognition of two generations, MiniLM and Silero's voice detection by
-# ONNX Runtime, mediapipe's by LiteRT. Needs provision.sh.
+# ONNX Runtime, direction and the digits model also quantised to 8 bits; mediapipe's by LiteRT. Needs provision.sh.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -41,8 +41,15 @@ if [ "$(cat "$out/done" 2>/dev/null)" != "$wanted" ]; then
   onnx "$silero"/silero_vad/data/silero_vad_half.onnx input=1,576 state=2,1,128
   onnx "$silero"/silero_vad/data/silero_vad_16k_sequence.onnx input=4,576
   "$python" "$scripts/litert_outputs.py" "$out/models" "$mediapipe"/mediapipe/modules/*/*.tflite >&2
+  for form in qdq operators; do
+    flag=$([ $form = qdq ] || echo --operators)
+    "$python" "$scripts/quantized_models.py" "$root/models/digits.onnx" "$out/digits_$form.onnx" $flag >&2
+    "$python" "$scripts/quantized_models.py" "$rapidocr"/rapidocr_onnxruntime/models/*_cls_*.onnx "$out/direction_$form.onnx" $flag x=1,3,48,192 >&2
+    onnx "$out/digits_$form.onnx"
+    onnx "$out/direction_$form.onnx" x=1,3,48,192
+  done
   count=$(find "$out/models" -name names.json | wc -l)
-  [ "$count" = 24 ] || { echo "oracles: $count models of 24 were written" >&2; exit 1; }
+  [ "$count" = 28 ] || { echo "oracles: $count models of 28 were written" >&2; exit 1; }
   echo "$wanted" >"$out/done"
 fi
 

@@ -8,6 +8,8 @@
 //! Numeric class F: f32 by correctly rounded operations in a fixed order. Each output of a matrix product or convolution is
 //! one ascending chain of fused multiply-adds; SIMD lanes lie across outputs only; sums of rows use 16 lanes and a fixed tree;
 //! transcendental functions are our own or libm's, never the platform's. So AVX2, portable Rust and aarch64 give equal bits.
+//!
+//! Numeric class Q: 8-bit tensors and integers only, for what is quantised in the file (`docs/spec/quantised.md`).
 
 pub mod adapter;
 #[cfg(test)]
@@ -29,6 +31,7 @@ pub mod npy;
 mod onnx;
 mod ops;
 mod patterns;
+mod quant;
 mod tensor;
 pub mod tensor_op;
 mod tflite;
@@ -37,7 +40,7 @@ pub mod train;
 pub use adapter::{Adapter, AdapterDiff, AdapterError, AdapterTarget, Composition, Update};
 pub use cost::{Cost, Work};
 pub use error::{DecodeError, GraphError, ImportError, LoadError, NpyError, RunError, TensorError};
-pub use graph::{Constant, Graph, Node, TensorType, VERSION as GRAPH_VERSION, ValueInfo};
+pub use graph::{Constant, Graph, Node, NumericClass, TensorType, VERSION as GRAPH_VERSION, ValueInfo};
 pub use import::{DeclaredInput, ImportOptions, declared_inputs, import_model};
 pub use kernels::is_accelerated;
 pub use limits::RunLimits;

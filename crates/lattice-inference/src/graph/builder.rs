@@ -5,7 +5,8 @@
 use super::{Constant, Graph, TensorType, ValueInfo};
 use crate::error::GraphError;
 use crate::limits::{NAME_BYTES_MAX, NODES_MAX};
-use crate::ops::{Attributes, OpResult, OpSpec};
+use crate::ops::{Attributes, OpResult, OpSpec, movement};
+use crate::quant::Linear;
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,7 +47,16 @@ pub(crate) struct GraphBuilder {
     fold_work: u64,
     constant_bytes: usize,
     unrolled_nodes: usize,
+    /// What made a folded constant, where it only moved elements.
+    moved: BTreeMap<Value, Maker>,
+    /// Real values with the integers behind them.
+    reals: BTreeMap<Value, Linear>,
+    /// Values that were written in integers: by value, and by scale, type and range of the result.
+    pub(crate) quantized: BTreeMap<(Value, u32, u8, [i32; 3]), Value>,
 }
+
+/// An operator, its attributes and its operands.
+pub(crate) type Maker = (&'static OpSpec, Attributes, Vec<Value>);
 
 impl GraphBuilder {
     /// Adds an input. All inputs must be added before [`GraphBuilder::finish`], in graph order.
@@ -108,6 +118,22 @@ impl GraphBuilder {
         }
     }
 
+    /// [`GraphBuilder::producer`], and what made a constant when that only moved elements.
+    pub(crate) fn maker(&self, value: Value) -> Option<Maker> {
+        let made = self.producer(value).map(|(op, attributes, inputs)| (op, attributes.clone(), inputs.to_vec()));
+        made.or_else(|| self.moved.get(&value).cloned())
+    }
+
+    /// Notes the integers that a real value stands for.
+    pub(crate) fn note_real(&mut self, value: Value, linear: Linear) {
+        self.reals.insert(value, linear);
+    }
+
+    /// The integers that a real value stands for, where they were noted.
+    pub(crate) fn real(&self, value: Value) -> Option<&Linear> {
+        self.reals.get(&value)
+    }
+
     /// Adds a node and gives its results; folds it when all operands are constants.
     pub(crate) fn emit(
         &mut self,
@@ -118,6 +144,9 @@ impl GraphBuilder {
         let operands: Vec<&TensorType> = inputs.iter().map(|&v| self.ty(v)).collect();
         let results = op.infer_checked(&attributes, &operands)?;
         if let Some(folded) = self.fold(op, &attributes, inputs, &results)? {
+            if movement::ALL.iter().any(|moving| moving.code == op.code) {
+                self.moved.insert(folded[0], (op, attributes, inputs.to_vec()));
+            }
             return Ok(folded);
         }
         if self.nodes.len() >= NODES_MAX * 2 {

@@ -2,7 +2,7 @@
 //!
 //! Little-endian throughout:
 //! ```text
-//! "LATG" | version u16 | class u8 ('F')
+//! "LATG" | version u16 | class u8 ('F' or 'Q', as the nodes make it)
 //! inputs:    count u32, each: name, dtype u8, dims
 //! constants: count u32, each: name, dtype u8, dims, elements raw
 //! nodes:     count u32, each: operator u16, attributes, operands (count u16, value number u32 each)
@@ -12,7 +12,7 @@
 //! ```
 //! There is one way to write each part, so decoding and encoding again gives the same bytes.
 
-use super::{Constant, Graph, ValueInfo};
+use super::{Constant, Graph, NumericClass, ValueInfo};
 use crate::error::DecodeError;
 use crate::limits::{ATTRIBUTE_INTS_MAX, NAME_BYTES_MAX, RANK_MAX};
 use crate::ops::{Attribute, Attributes, spec_by_code};
@@ -22,15 +22,13 @@ use std::sync::Arc;
 const MAGIC: &[u8; 4] = b"LATG";
 /// Version of the encoding that this build writes and reads.
 pub const VERSION: u16 = 1;
-/// Numeric class F: f32 by the fixed-order rules.
-const CLASS_F: u8 = b'F';
 
 pub(super) fn encode(graph: &Graph) -> Vec<u8> {
     let weights: usize = graph.constants.iter().map(|c| c.tensor.size_bytes() + 64).sum();
     let mut out = Vec::with_capacity(256 + weights + graph.nodes.len() * 32);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
-    out.push(CLASS_F);
+    out.push(graph.class.code());
     put_count(&mut out, graph.inputs.len());
     for input in &graph.inputs {
         put_name(&mut out, &input.name);
@@ -100,10 +98,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Graph, DecodeError> {
         VERSION => {}
         other => return Err(DecodeError::Version(other)),
     }
-    match r.u8("numeric class")? {
-        CLASS_F => {}
-        other => return Err(r.wrong("numeric class", format!("{other:#x} is not known; this build knows 'F'"))),
-    }
+    let code = r.u8("numeric class")?;
+    let class = NumericClass::from_code(code)
+        .ok_or_else(|| r.wrong("numeric class", format!("{code:#x} is not known; this build knows 'F' and 'Q'")))?;
     let inputs = r.list("input", 4, |r| {
         let name = r.name()?;
         let (dtype, shape) = r.tensor_type()?;
@@ -126,7 +123,12 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Graph, DecodeError> {
     if r.at != bytes.len() {
         return Err(DecodeError::TrailingBytes(bytes.len() - r.at));
     }
-    Ok(Graph::assemble(inputs, constants, parts, outputs)?)
+    let graph = Graph::assemble(inputs, constants, parts, outputs)?;
+    if graph.class != class {
+        let reason = format!("it says {class}, but its nodes are of class {}", graph.class);
+        return Err(r.wrong("numeric class", reason));
+    }
+    Ok(graph)
 }
 
 /// A cursor that never reads past the end and never allocates more than the bytes left could fill.

@@ -16,6 +16,7 @@ use crate::cost::Cost;
 use crate::error::{DecodeError, GraphError};
 use crate::limits::{MEMORY_BYTES_MAX, NODES_MAX, OPERANDS_MAX, WEIGHTS_BYTES_MAX, WORK_MAX};
 use crate::ops::{Attributes, OpSpec};
+use crate::quant;
 use crate::tensor::{DType, Tensor, element_count};
 use alloy_primitives::{B256, keccak256};
 use std::collections::BTreeMap;
@@ -116,6 +117,44 @@ impl PartialEq for Node {
     }
 }
 
+/// By which numbers a graph computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumericClass {
+    /// Floats by the fixed-order rules, integers beside them.
+    F,
+    /// Integers only, floats at most quantised at its inputs and dequantised at its outputs.
+    Q,
+}
+
+impl NumericClass {
+    fn of(nodes: &[Node], types: &[TensorType]) -> NumericClass {
+        let touches_floats = |(index, node): (usize, &Node)| {
+            let end = nodes.get(index + 1).map_or(types.len(), |next| next.first_output as usize);
+            let values = node.inputs.iter().map(|&v| v as usize).chain(node.first_output as usize..end);
+            !quant::is_border(node.op) && values.into_iter().any(|v| types[v].dtype.is_float())
+        };
+        let is_quantised = nodes.iter().any(|node| quant::ALL.iter().any(|op| op.code == node.op.code));
+        if is_quantised && !nodes.iter().enumerate().any(touches_floats) { NumericClass::Q } else { NumericClass::F }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            NumericClass::F => b'F',
+            NumericClass::Q => b'Q',
+        }
+    }
+
+    fn from_code(code: u8) -> Option<NumericClass> {
+        [NumericClass::F, NumericClass::Q].into_iter().find(|class| class.code() == code)
+    }
+}
+
+impl core::fmt::Display for NumericClass {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}", char::from(self.code()))
+    }
+}
+
 /// A frozen graph. Every `Graph` is valid: it can only be made by import or by decoding.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
@@ -125,6 +164,7 @@ pub struct Graph {
     outputs: Vec<ValueInfo>,
     output_values: Vec<u32>,
     types: Vec<TensorType>,
+    class: NumericClass,
     cost: Cost,
 }
 
@@ -162,7 +202,12 @@ impl Graph {
                 }
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let mut graph = Graph { inputs, constants, nodes, outputs, output_values, types, cost: Cost::default() };
+        let class = NumericClass::of(&nodes, &types);
+        let mut graph = Graph { inputs, constants, nodes, outputs, output_values, types, class, cost: Cost::default() };
+        for (index, node) in graph.nodes.iter().enumerate() {
+            quant::check_constants(node.op, |at| graph.constant(node.inputs[at]).map(Arc::as_ref))
+                .map_err(|reason| GraphError::Node { index, operator: node.op.name, reason })?;
+        }
         graph.cost = Cost::of(&graph);
         let cost = &graph.cost;
         let within = |what, got, max| if got > max { Err(GraphError::Limit { what, got, max }) } else { Ok(()) };
@@ -224,6 +269,11 @@ impl Graph {
             *count.entry(node.op.name).or_default() += 1;
         }
         count
+    }
+
+    /// By which numbers it computes.
+    pub fn class(&self) -> NumericClass {
+        self.class
     }
 
     /// Static cost.

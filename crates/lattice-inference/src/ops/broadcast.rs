@@ -123,7 +123,7 @@ const ROW: usize = 512;
 /// Hands the elements of two broadcast operands on, pair by pair, as slices of equal length.
 ///
 /// All that differs between operators is `row`, so the loops around it are compiled once for each pair of types.
-fn rows_of<A: Copy, B: Copy>(
+pub(crate) fn rows_of<A: Copy, B: Copy>(
     (a, a_shape): (&[A], &[usize]),
     (b, b_shape): (&[B], &[usize]),
     out: &[usize],

@@ -45,7 +45,7 @@ impl Geometry {
             .int(self.group as i64)
     }
 
-    fn read(attributes: &Attributes) -> OpResult<Geometry> {
+    pub(crate) fn read(attributes: &Attributes) -> OpResult<Geometry> {
         attributes.expect_len(5)?;
         Ok(Geometry {
             strides: attributes.read_sizes(0)?,
@@ -60,17 +60,17 @@ impl Geometry {
 /// All sizes of a convolution, widened to three spatial dimensions.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
-    batch: usize,
-    channels: usize,
-    outputs: usize,
-    group: usize,
-    input: [usize; 3],
-    kernel: [usize; 3],
-    output: [usize; 3],
-    stride: [usize; 3],
-    pad: [usize; 3],
-    dilation: [usize; 3],
-    shape: Vec<usize>,
+    pub(crate) batch: usize,
+    pub(crate) channels: usize,
+    pub(crate) outputs: usize,
+    pub(crate) group: usize,
+    pub(crate) input: [usize; 3],
+    pub(crate) kernel: [usize; 3],
+    pub(crate) output: [usize; 3],
+    pub(crate) stride: [usize; 3],
+    pub(crate) pad: [usize; 3],
+    pub(crate) dilation: [usize; 3],
+    pub(crate) shape: Vec<usize>,
 }
 
 /// Number of window positions along one dimension.
@@ -94,7 +94,7 @@ pub(crate) fn window_count(
 }
 
 impl Plan {
-    fn new(geometry: &Geometry, x: &[usize], w: &[usize]) -> OpResult<Plan> {
+    pub(crate) fn new(geometry: &Geometry, x: &[usize], w: &[usize]) -> OpResult<Plan> {
         let ([batch, channels, spatial @ ..], [outputs, per_group, kernel @ ..]) = (x, w) else {
             return Err(format!("operands must have rank 3 or more, got {x:?} and {w:?}"));
         };
@@ -151,7 +151,7 @@ impl Plan {
     }
 
     /// Channels of a group.
-    fn depth(&self) -> usize {
+    pub(crate) fn depth(&self) -> usize {
         self.channels / self.group
     }
 
@@ -160,11 +160,11 @@ impl Plan {
         self.kernel.iter().product::<usize>() * self.depth()
     }
 
-    fn positions(&self) -> usize {
+    pub(crate) fn positions(&self) -> usize {
         self.output.iter().product()
     }
 
-    fn input_positions(&self) -> usize {
+    pub(crate) fn input_positions(&self) -> usize {
         self.input.iter().product()
     }
 

@@ -88,6 +88,11 @@ binary_ops! {
     FMOD 0x020a "Fmod" 80;
 }
 
+/// Whether an operator is one of this file: it computes each element from those at the same place.
+pub(crate) fn is_elementwise(op: &OpSpec) -> bool {
+    UNARY.iter().chain(BINARY).any(|known| known.code == op.code)
+}
+
 /// The kernel's function for an operator code and its attributes.
 fn unary_of(code: u16, attributes: &Attributes) -> OpResult<Unary> {
     let (count, function) = match code {

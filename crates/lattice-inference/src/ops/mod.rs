@@ -76,6 +76,7 @@ static FAMILIES: &[&[&OpSpec]] = &[
     movement::ALL,
     gather::ALL,
     search::ALL,
+    crate::quant::ALL,
 ];
 
 /// All operators.

@@ -15,7 +15,7 @@ macro_rules! specs {
             work: |_, _, results| Work::steps(1, &results[0]),
             run: $run,
         };)*
-        pub(super) const ALL: &[&OpSpec] = &[$(&$name),*];
+        pub(crate) const ALL: &[&OpSpec] = &[$(&$name),*];
     };
 }
 

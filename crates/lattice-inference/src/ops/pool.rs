@@ -11,10 +11,10 @@ use crate::kernels::elementwise::max;
 use crate::tensor::{DType, Data, Tensor};
 
 /// The largest element of each window.
-pub(crate) static MAX_POOL: OpSpec = OpSpec { code: 0x0701, name: "MaxPool", infer, work, run: run_max };
+pub(crate) static MAX_POOL: OpSpec = OpSpec { code: 0x0701, name: "MaxPool", infer, work: window_work, run: run_max };
 /// The average of each window.
 pub(crate) static AVERAGE_POOL: OpSpec =
-    OpSpec { code: 0x0702, name: "AveragePool", infer: infer_average, work, run: run_average };
+    OpSpec { code: 0x0702, name: "AveragePool", infer: infer_average, work: window_work, run: run_average };
 
 pub(super) const ALL: &[&OpSpec] = &[&MAX_POOL, &AVERAGE_POOL];
 
@@ -42,7 +42,7 @@ impl Windows {
             .flag(self.count_padding)
     }
 
-    fn read(attributes: &Attributes, x: &[usize]) -> OpResult<Windows> {
+    pub(crate) fn read(attributes: &Attributes, x: &[usize]) -> OpResult<Windows> {
         attributes.expect_len(7)?;
         let windows = Windows {
             kernel: attributes.read_sizes(0)?,
@@ -74,7 +74,7 @@ impl Windows {
         Ok(windows)
     }
 
-    fn shape(&self, x: &[usize]) -> Vec<usize> {
+    pub(crate) fn shape(&self, x: &[usize]) -> Vec<usize> {
         x[..2].iter().chain(&self.output).copied().collect()
     }
 
@@ -126,7 +126,7 @@ fn infer_average(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec
     }
 }
 
-fn work(attributes: &Attributes, _: &[&TensorType], results: &[TensorType]) -> Work {
+pub(crate) fn window_work(attributes: &Attributes, _: &[&TensorType], results: &[TensorType]) -> Work {
     let taps = attributes.read_sizes(0).unwrap_or_default().iter().fold(1u64, |p, &k| p.saturating_mul(k as u64));
     let windows = results[0].shape[2..].iter().fold(1u64, |p, &o| p.saturating_mul(o as u64));
     // The table of window positions is shared by all planes.
@@ -135,7 +135,7 @@ fn work(attributes: &Attributes, _: &[&TensorType], results: &[TensorType]) -> W
 }
 
 /// Applies a window function plane by plane.
-fn planes<T: Copy>(
+pub(crate) fn planes<T: Copy>(
     windows: &Windows,
     shape: &[usize],
     x: &[T],

@@ -101,6 +101,9 @@ fn nest<T: Copy>(x: &[T], shape: &[usize], axes: &[usize]) -> (Option<Vec<T>>, N
 /// Folds each reduction in ascending order.
 fn fold<T: Copy>(x: &[T], nest: &Nest, start: T, f: impl Fn(T, T) -> T) -> Vec<T> {
     let Nest { outer, reduced, inner } = *nest;
+    if inner == 1 {
+        return (0..outer).map(|o| x[o * reduced..][..reduced].iter().fold(start, |acc, &v| f(acc, v))).collect();
+    }
     let mut out = vec![start; outer * inner];
     for o in 0..outer {
         let out = &mut out[o * inner..][..inner];

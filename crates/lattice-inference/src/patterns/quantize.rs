@@ -1,7 +1,8 @@
-//! The linear maps between integers and real values, in f32.
+//! The linear maps between integers and real values: by class Q where it knows them, in f32 elsewhere.
 
 use crate::graph::{GraphBuilder, Value};
 use crate::ops::{OpResult, elementwise as ew};
+use crate::quant;
 use crate::tensor::DType;
 
 /// Smallest and largest value of a quantised type.
@@ -24,6 +25,9 @@ pub(crate) fn quantize(
     dtype: DType,
 ) -> OpResult<Value> {
     let (low, high) = bounds(dtype)?;
+    if let Some(y) = quant::quantize(b, x, scale, zero, dtype)? {
+        return Ok(y);
+    }
     let scaled = b.div(x, scale)?;
     let mut y = b.unary(&ew::ROUND, scaled)?;
     if let Some(zero) = zero {
@@ -38,11 +42,13 @@ pub(crate) fn quantize(
 
 /// scale * (x - zero point).
 pub(crate) fn dequantize(b: &mut GraphBuilder, x: Value, scale: Value, zero: Option<Value>) -> OpResult<Value> {
-    // Integers below 2^24 are exact in f32; i32 operands have no zero point, so nothing is lost that the definition keeps.
-    let mut y = b.cast(x, DType::F32)?;
-    if let Some(zero) = zero {
-        let zero = b.cast(zero, DType::F32)?;
-        y = b.sub(y, zero)?;
-    }
-    b.mul(y, scale)
+    quant::dequantize(b, x, scale, zero, |b| {
+        // Integers below 2^24 are exact in f32; i32 operands have no zero point, so nothing is lost that the definition keeps.
+        let mut y = b.cast(x, DType::F32)?;
+        if let Some(zero) = zero {
+            let zero = b.cast(zero, DType::F32)?;
+            y = b.sub(y, zero)?;
+        }
+        b.mul(y, scale)
+    })
 }

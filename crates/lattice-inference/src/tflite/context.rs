@@ -11,6 +11,7 @@ use super::tensors::{dequantized, dtype_of, quantized_axis, stored};
 use crate::graph::{GraphBuilder, Value};
 use crate::ops::OpResult;
 use crate::patterns::{dequantize, quantize};
+use crate::quant::Linear;
 use crate::tensor::{DType, Tensor};
 
 /// In which order a tensor's axes lie.
@@ -257,6 +258,13 @@ impl OperatorContext<'_> {
         if let Some(quantization) = quantization {
             let real = self.builder.constant(info.name, dequantized(&value, quantization).map_err(wrong)?);
             self.forms[tensor].real[Layout::Plain as usize] = Some(real);
+            let stored = self.builder.constant(info.name, value);
+            self.forms[tensor].stored[Layout::Plain as usize] = Some(stored);
+            let Quantization { scales, zero_points, axis } = quantization;
+            let zeros = zero_points.iter().map(|&zero| i32::try_from(zero).unwrap_or(i32::MAX)).collect();
+            let axis = usize::try_from(*axis).unwrap_or(0);
+            self.builder.note_real(real, Linear { stored, scales: scales.clone(), zeros, axis });
+            return self.check_size();
         }
         self.forms[tensor].stored[Layout::Plain as usize] = Some(self.builder.constant(info.name, value));
         self.check_size()

@@ -1,13 +1,14 @@
 //! Operators one by one: the results of ONNX Runtime and LiteRT within a tolerance, and our own bits exactly.
 //!
-//! `tests/fixtures/operators.json` is written by `tests/oracle/operator_fixtures.py`, `tflite.json` by `tflite_fixtures.py`; `tests/fixtures/bits.txt` holds the
+//! `tests/fixtures/operators.json` is written by `tests/oracle/operator_fixtures.py`, `tflite.json` by `tflite_fixtures.py`,
+//! `quantised.json` by `quantised_fixtures.py`; `tests/fixtures/bits.txt` holds the
 //! hash of each case's output bytes, of its outputs for inputs full of NaN, infinities, signed zeros and subnormals, and of
 //! each frozen graph. The bits must never change without a new executor version.
 //! After such a change: `LATTICE_BLESS=1 cargo test -p lattice-inference bits`.
 
 use crate::support::{fixtures, keeps, numbers};
 use alloy_primitives::keccak256;
-use lattice_inference::{DType, Graph, ImportOptions, Model, Tensor, Tolerance, import_model};
+use lattice_inference::{DType, Graph, ImportOptions, Model, NumericClass, Tensor, Tolerance, import_model};
 
 struct Case {
     name: String,
@@ -41,9 +42,7 @@ fn cases(file: &str) -> Vec<Case> {
     list.as_array().unwrap().iter().map(case).collect()
 }
 
-fn compare(file: &str) {
-    let cases = cases(file);
-    assert!(cases.len() > 100);
+fn compare(cases: Vec<Case>) {
     let mut found = Vec::new();
     for case in cases {
         let got = Model::load(case.graph).unwrap().run(&case.inputs).unwrap();
@@ -64,18 +63,38 @@ fn compare(file: &str) {
 
 #[test]
 fn operators_match_onnxruntime() {
-    compare("operators.json");
+    let cases = cases("operators.json");
+    assert!(cases.len() > 100);
+    compare(cases);
 }
 
 #[test]
 fn operators_match_litert() {
-    compare("tflite.json");
+    let cases = cases("tflite.json");
+    assert!(cases.len() > 100);
+    compare(cases);
+}
+
+/// Networks from end to end in integers; with a quantum for each operator the last one may be two away.
+#[test]
+fn quantised_networks_match_onnxruntime() {
+    for Case { name, graph, inputs, outputs } in cases("quantised.json") {
+        // ONNX's quantised operators leave a few functions real between two of them.
+        let is_whole = graph.class() == NumericClass::Q || name == "network_operators";
+        assert!(is_whole, "{name}: {:?}", graph.operators());
+        let got = Model::load(graph).unwrap().run(&inputs).unwrap().remove(0);
+        let difference = got.difference(&outputs[0], Tolerance { absolute: 2.0, relative: 0.0 });
+        assert!(difference.is_none(), "{name}: {difference:?}");
+        let largest =
+            |t: &Tensor| t.to_f64s().iter().copied().enumerate().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap().0;
+        assert_eq!(largest(&got), largest(&outputs[0]), "{name}");
+    }
 }
 
 #[test]
 fn operators_keep_their_bits() {
     let mut lines = Vec::new();
-    for case in cases("operators.json").into_iter().chain(cases("tflite.json")) {
+    for case in ["operators.json", "tflite.json", "quantised.json"].into_iter().flat_map(cases) {
         let id = case.graph.model_id();
         let special: Vec<Tensor> = case.graph.inputs().iter().map(|i| numbers(i.dtype, &i.shape, true)).collect();
         let model = Model::load(case.graph).unwrap();

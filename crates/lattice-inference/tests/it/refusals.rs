@@ -1,7 +1,7 @@
 //! Files that must be refused, each with an error that names the place and the reason.
 
 use crate::onnx_file::{Message, graph, graph_attribute, i64s, int, model, node, tensor, value};
-use lattice_inference::{ImportError, ImportOptions, Tensor, import_onnx};
+use lattice_inference::{ImportError, ImportOptions, Model, Tensor, import_onnx};
 
 const F32: i64 = 1;
 
@@ -184,4 +184,37 @@ fn functions_that_multiply_are_refused() {
     let main = one(node("f8", &["x"], &["y"], &[]).text(7, "local"), &[]);
     let file = Message(main).messages(25, &[function(8), function(9)]).0;
     assert_eq!(import_onnx(&file, &ImportOptions::default()).unwrap().operators()["Relu"], 16);
+}
+
+#[test]
+fn hostile_scales_are_named() {
+    let scales = [0.0, -0.0, -1.0, f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+    for bytes in scales.map(f32::to_le_bytes) {
+        for (operator, from, to) in [("QuantizeLinear", F32, 2), ("DequantizeLinear", 2, F32)] {
+            let node = node(operator, &["x", "s"], &["y"], &[]);
+            let graph = graph(
+                &[node],
+                &[value("x", from, &[2, 3])],
+                &[value("y", to, &[2, 3])],
+                &[tensor("s", F32, &[], &bytes)],
+            );
+            let name = format!("the_{}", operator.to_lowercase());
+            assert_refused(&model(&graph), &[&name, "scale must be above 0 and finite"]);
+        }
+    }
+    // Far apart, but each of them good: what integers cannot hold stays in floats.
+    for (s, t) in [(f32::MAX, f32::MIN_POSITIVE), (f32::MIN_POSITIVE, f32::MAX), (1e-45, 1e-45)] {
+        let nodes = [
+            node("DequantizeLinear", &["x", "s"], &["a"], &[]),
+            node("Mul", &["a", "a"], &["b"], &[]),
+            node("QuantizeLinear", &["b", "t"], &["y"], &[]),
+        ];
+        let scales = [tensor("s", F32, &[], &s.to_le_bytes()), tensor("t", F32, &[], &t.to_le_bytes())];
+        let file = model(&graph(&nodes, &[value("x", 2, &[4])], &[value("y", 2, &[4])], &scales));
+        let graph = import_onnx(&file, &ImportOptions::default()).unwrap();
+        let x = Tensor::from_u8([4], vec![0, 1, 2, 255]).unwrap();
+        let y = Model::load(graph).unwrap().run(&[x]).unwrap().remove(0);
+        let square = |v: f32| ((v * s) * (v * s) / t).round_ties_even().min(255.0) as u8;
+        assert_eq!(y.as_u8().unwrap(), [0.0, 1.0, 2.0, 255.0].map(square), "{s:e} {t:e}");
+    }
 }

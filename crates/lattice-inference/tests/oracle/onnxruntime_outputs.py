@@ -6,7 +6,8 @@
     LATTICE_MODEL_ORACLES=OUT_DIR cargo test -p lattice-inference oracle_models
 
 Dimensions that the file leaves open become 1 unless NAME=SHAPE is given; NAME:=NUMBER sets an integer scalar. The folder holds `model.onnx`, `input-I.npy` and
-`output-I.npy` in graph order, and `names.json`.
+`output-I.npy` in graph order, and `names.json`. An output that is dequantised may be two quanta apart: the runtime
+rounds products of float scales, its own kernels differ by as much.
 """
 
 import json
@@ -15,6 +16,7 @@ import shutil
 import sys
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 TYPES = {
@@ -44,6 +46,10 @@ def main(out_dir, path, *rest):
     for i, data in enumerate(session.run(None, inputs)):
         np.save(out / f"output-{i}.npy", data)
     names = {"inputs": list(inputs), "outputs": [v.name for v in session.get_outputs()]}
+    graph = onnx.load(path).graph
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    quanta = {n.output[0]: stored[n.input[1]].item() for n in graph.node if n.op_type == "DequantizeLinear" and stored.get(n.input[1], np.ones(2)).size == 1}
+    names["apart"] = [2 * quanta.get(name, 0) for name in names["outputs"]]
     (out / "names.json").write_text(json.dumps(names) + "\n")
 
 

@@ -245,7 +245,13 @@ fn conv(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
 }
 
 /// The convolution that the node's attributes tell of, without a bias.
-pub(super) fn convolution(c: &mut NodeContext<'_>, x: Value, w: Value) -> OpResult<Value> {
+fn convolution(c: &mut NodeContext<'_>, x: Value, w: Value) -> OpResult<Value> {
+    let attributes = geometry(c, x, w)?.attributes();
+    c.emit(&CONV, attributes, &[x, w])
+}
+
+/// How the node's attributes say that its kernel moves.
+pub(super) fn geometry(c: &NodeContext<'_>, x: Value, w: Value) -> OpResult<Geometry> {
     let (x_shape, w_shape) = (c.shape(x), c.shape(w));
     let ([_, _, input @ ..], [_, _, kernel @ ..]) = (x_shape.as_slice(), w_shape.as_slice()) else {
         return Err(format!("operands must have rank 3 or more, got {x_shape:?} and {w_shape:?}"));
@@ -260,8 +266,7 @@ pub(super) fn convolution(c: &mut NodeContext<'_>, x: Value, w: Value) -> OpResu
     let (strides, dilations) = (sizes(c, "strides", rank, 1)?, sizes(c, "dilations", rank, 1)?);
     let (pads_before, pads_after) = pads(c, input, kernel, &strides, &dilations)?;
     let group = usize::try_from(c.int("group", 1)?).map_err(|_| "attribute 'group' is negative".to_string())?;
-    let geometry = Geometry { strides, pads_before, pads_after, dilations, group };
-    c.emit(&CONV, geometry.attributes(), &[x, w])
+    Ok(Geometry { strides, pads_before, pads_after, dilations, group })
 }
 
 fn conv_transpose(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
@@ -325,7 +330,7 @@ fn transpose_pads(
 }
 
 /// Windows of a pooling node, `ceil_mode` worked out into output sizes.
-fn windows(c: &NodeContext<'_>, x: Value) -> OpResult<Windows> {
+pub(super) fn windows(c: &NodeContext<'_>, x: Value) -> OpResult<Windows> {
     let shape = c.shape(x);
     let [_, _, input @ ..] = shape.as_slice() else { return Err(format!("it needs rank 3 to 5, got {shape:?}")) };
     let rank = input.len();

@@ -1,14 +1,15 @@
 //! Operators on quantised tensors: exact integer sums, then one scale to the result's integers.
 //!
-//! Sums of products are exact: in i32 for matrix products; for convolutions in floats that hold every sum (f32 while the
-//! products of a chain stay below 2^24, f64 otherwise). The rescale is round-half-to-even of sum * (scale a * scale b /
-//! scale y) in f32, as ONNX Runtime computes it. Other operators work on real values and quantise their results.
+//! Sums of products are exact i32. With scales known at import they are rescaled in class Q; otherwise by round-half-to-even of
+//! sum * (scale a * scale b / scale y) in f32, as ONNX Runtime computes it. Other operators are written on real values, which
+//! [`crate::quant`] turns into integers where it can.
 
 use super::{Entry, computes, linear};
 use crate::graph::Value;
 use crate::onnx::node::NodeContext;
-use crate::ops::{OpResult, OpSpec, elementwise as ew, matmul, normalize};
+use crate::ops::{Attributes, OpResult, OpSpec, elementwise as ew, normalize, pool::AVERAGE_POOL};
 use crate::patterns;
+use crate::quant::{self, conv::INTEGER_CONV, matmul::INTEGER_MATMUL};
 use crate::tensor::DType;
 
 pub(super) const TABLE: &[Entry] = &[
@@ -22,25 +23,15 @@ pub(super) const TABLE: &[Entry] = &[
     }),
     computes("QLinearMatMul", |c| {
         let operands = [(c.input(0)?, c.optional(2)), (c.input(3)?, c.optional(5))];
-        let sum = product(c, operands)?;
-        // One scale for each row of the left operand, or each column of the right one.
-        let (mut left, right) = (c.input(1)?, c.input(4)?);
-        if let ([size], true) = (c.shape(left).as_slice(), c.rank(sum) >= 2) {
-            let column = [*size, 1];
-            left = c.reshape(left, &column)?;
-        }
-        Ok(vec![rescale(c, sum, [left, right], 6)?])
+        let (sum, scales) = (product(c, operands)?, [c.input(1)?, c.input(4)?]);
+        let (k, axis) = (length(c, operands[1].0, false), c.rank(sum) - 1);
+        Ok(vec![rescale(c, sum, scales, (6, k), (axis, None))?])
     }),
     computes("QLinearConv", |c| {
         let operands = [(c.input(0)?, c.optional(2)), (c.input(3)?, c.optional(5))];
-        let mut sum = convolution(c, operands)?;
-        if let Some(bias) = c.optional(8) {
-            let bias = along_channels(c, bias, sum)?;
-            sum = c.add(sum, bias)?;
-        }
-        let scales = [c.input(1)?, c.input(4)?];
-        let scales = [scales[0], along_channels(c, scales[1], sum)?];
-        Ok(vec![rescale(c, sum, scales, 6)?])
+        let (sum, scales) = (convolution(c, operands)?, [c.input(1)?, c.input(4)?]);
+        let (k, bias) = (length(c, operands[1].0, true), c.optional(8));
+        Ok(vec![rescale(c, sum, scales, (6, k), (1, bias))?])
     }),
 ];
 
@@ -50,7 +41,7 @@ pub(super) const MICROSOFT: &[Entry] = &[
     computes("QLinearSigmoid", |c| real_valued(c, |c, x| c.unary(&ew::SIGMOID, x))),
     computes("QLinearLeakyRelu", |c| {
         let alpha = c.float("alpha", 0.01)?;
-        real_valued(c, |c, x| c.emit(&ew::LEAKY_RELU, crate::ops::Attributes::none().float(alpha), &[x]))
+        real_valued(c, |c, x| c.emit(&ew::LEAKY_RELU, Attributes::none().float(alpha), &[x]))
     }),
     computes("QLinearSoftmax", |c| {
         let rank = c.rank(c.input(0)?);
@@ -65,6 +56,15 @@ pub(super) const MICROSOFT: &[Entry] = &[
         let channels_last = c.flag("channels_last", false)?;
         let axes: Vec<usize> = if channels_last { (1..rank.max(1) - 1).collect() } else { (2..rank).collect() };
         real_valued(c, |c, x| c.mean(x, &axes, true))
+    }),
+    computes("QLinearAveragePool", |c| {
+        if c.flag("channels_last", false)? {
+            return Err("channels as the last dimension are not supported".into());
+        }
+        real_valued(c, |c, x| {
+            let windows = linear::windows(c, x)?.attributes();
+            c.emit(&AVERAGE_POOL, windows, &[x])
+        })
     }),
     computes("QLinearConcat", |c| {
         let (scale, zero) = (c.input(0)?, c.optional(1));
@@ -123,85 +123,81 @@ fn gemm(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
             *x = c.transpose(*x, &[1, 0])?;
         }
     }
-    let mut sum = product(c, operands)?;
-    if let Some(bias) = c.optional(6) {
-        sum = c.add(sum, bias)?;
-    }
+    let (mut sum, bias) = (product(c, operands)?, c.optional(6));
     let (left, alpha) = (c.input(1)?, c.float("alpha", 1.0)?);
     let alpha = c.number(f64::from(alpha), left)?;
     let scales = [c.mul(left, alpha)?, c.input(4)?];
     if c.optional(7).is_some() {
-        return Ok(vec![rescale(c, sum, scales, 7)?]);
+        let (k, axis) = (length(c, operands[1].0, false), 1);
+        return Ok(vec![rescale(c, sum, scales, (7, k), (axis, bias))?]);
+    }
+    if let Some(bias) = bias {
+        sum = c.add(sum, bias)?;
     }
     let (real, scale) = (c.cast(sum, DType::F32)?, c.mul(scales[0], scales[1])?);
     Ok(vec![c.mul(real, scale)?])
 }
 
-/// (a - zero a) (b - zero b) in i32.
-fn product(c: &mut NodeContext<'_>, operands: [(Value, Option<Value>); 2]) -> OpResult<Value> {
-    let mut centred = operands.map(|(x, _)| x);
-    for (i, (x, zero)) in operands.into_iter().enumerate() {
-        let rank = c.rank(x);
-        if rank < 2 {
-            return Err("operands must have two dimensions or more".into());
-        }
-        centred[i] = c.cast(x, DType::I32)?;
-        if let Some(zero) = zero {
-            let mut zero = c.cast(zero, DType::I32)?;
-            // One zero point for each row of the left operand, or each column of the right one.
-            if let ([size], true) = (c.shape(zero).as_slice(), i == 0) {
-                let column = [*size, 1];
-                zero = c.reshape(zero, &column)?;
-            }
-            centred[i] = c.sub(centred[i], zero)?;
-        }
+/// An operand's zero point: the one given as one number or a list, or 0.
+fn zero_point(c: &mut NodeContext<'_>, x: Value, zero: Option<Value>) -> OpResult<Value> {
+    let Some(zero) = zero else { return c.number(0.0, x) };
+    match c.shape(zero).iter().product::<usize>() {
+        1 => c.reshape(zero, &[]),
+        count => c.reshape(zero, &[count]),
     }
-    c.binary(&matmul::MATMUL, centred[0], centred[1])
+}
+
+/// (a - zero a) (b - zero b) in i32.
+fn product(c: &mut NodeContext<'_>, [(a, a_zero), (b, b_zero)]: [(Value, Option<Value>); 2]) -> OpResult<Value> {
+    let (a_zero, b_zero) = (zero_point(c, a, a_zero)?, zero_point(c, b, b_zero)?);
+    c.emit(&INTEGER_MATMUL, Attributes::none(), &[a, a_zero, b, b_zero])
 }
 
 /// The convolution of (x - zero x) by (w - zero w), exact, as i32. Padding stands for real zeros.
-fn convolution(c: &mut NodeContext<'_>, operands: [(Value, Option<Value>); 2]) -> OpResult<Value> {
-    // Products of 8-bit integers less their zero points stay below 2^16 in size.
-    const EXACT_IN_F32: usize = 1 << (24 - 16);
-    let taps: usize = c.shape(operands[1].0).iter().skip(1).product();
-    let dtype = if taps <= EXACT_IN_F32 { DType::F32 } else { DType::F64 };
-    let mut centred = operands.map(|(x, _)| x);
-    for (i, (x, zero)) in operands.into_iter().enumerate() {
-        if !matches!(c.dtype(x), DType::I8 | DType::U8) {
-            return Err(format!("operands must be i8 or u8, got {}", c.dtype(x)));
-        }
-        centred[i] = c.cast_now(x, dtype)?;
-        if let Some(zero) = zero {
-            let mut zero = c.cast(zero, dtype)?;
-            // One zero point for each output of the weights.
-            if let ([size], true) = (c.shape(zero).as_slice(), i == 1) {
-                let mut shape = vec![1; c.rank(x)];
-                shape[0] = *size;
-                zero = c.reshape(zero, &shape)?;
-            }
-            centred[i] = c.sub(centred[i], zero)?;
-        }
-    }
-    let sum = linear::convolution(c, centred[0], centred[1])?;
-    c.cast(sum, DType::I32)
+fn convolution(c: &mut NodeContext<'_>, [(x, x_zero), (w, w_zero)]: [(Value, Option<Value>); 2]) -> OpResult<Value> {
+    let attributes = linear::geometry(c, x, w)?.attributes();
+    let (x_zero, w_zero) = (zero_point(c, x, x_zero)?, zero_point(c, w, w_zero)?);
+    c.emit(&INTEGER_CONV, attributes, &[x, x_zero, w, w_zero])
 }
 
-/// One number for each channel, or one for all, so that it broadcasts against a convolution's result.
-fn along_channels(c: &mut NodeContext<'_>, v: Value, sum: Value) -> OpResult<Value> {
-    match c.shape(v)[..] {
+/// Products in each sum, by the shape of the weights.
+fn length(c: &NodeContext<'_>, w: Value, is_conv: bool) -> usize {
+    let shape = c.shape(w);
+    if is_conv { shape.iter().skip(1).product() } else { shape.iter().rev().nth(1).copied().unwrap_or(1) }
+}
+
+/// A sum of products rescaled to integers: in class Q when the scales are known at import; else
+/// saturate(round(sum * (scale a * scale b / scale y)) + zero y) in f32. Scale and zero point of y are operands from `at` on.
+fn rescale(
+    c: &mut NodeContext<'_>,
+    mut sum: Value,
+    [left, right]: [Value; 2],
+    (at, k): (usize, usize),
+    (axis, bias): (usize, Option<Value>),
+) -> OpResult<Value> {
+    let (scale, zero) = (c.input(at)?, c.optional(at + 1));
+    let dtype = zero.map_or(DType::U8, |zero| c.dtype(zero));
+    if let Some(y) = quant::rescaled(c, sum, axis, bias, [left, right], (scale, zero, dtype), k)? {
+        return Ok(y);
+    }
+    // One number for each place along the axis, so that it broadcasts.
+    let rank = c.rank(sum);
+    let along = |c: &mut NodeContext<'_>, v: Value, axis: usize| match c.shape(v)[..] {
         [size] if size > 1 => {
-            let mut shape = vec![1; c.rank(sum) - 1];
+            let mut shape = vec![1; rank - axis];
             shape[0] = size;
             c.reshape(v, &shape)
         }
-        _ => c.reshape(v, &[]),
+        [] | [1] => c.reshape(v, &[]),
+        _ => Ok(v),
+    };
+    if let Some(bias) = bias {
+        let bias = along(c, bias, axis)?;
+        sum = c.add(sum, bias)?;
     }
-}
-
-/// saturate(round(sum * (scale a * scale b / scale y)) + zero y); scale and zero point of y are operands from `at` on.
-fn rescale(c: &mut NodeContext<'_>, sum: Value, scales: [Value; 2], at: usize) -> OpResult<Value> {
-    let (scale, zero) = (c.input(at)?, c.optional(at + 1));
-    let both = c.mul(scales[0], scales[1])?;
+    // A matrix product may have one scale for each row of its left operand.
+    let (left, right) = (along(c, left, rank.saturating_sub(2))?, along(c, right, axis)?);
+    let both = c.mul(left, right)?;
     let factor = c.div(both, scale)?;
     let real = c.cast(sum, DType::F32)?;
     let scaled = c.mul(real, factor)?;

@@ -214,6 +214,7 @@ fn inspect(args: &InspectArgs, output: Output) -> Result<(), Failure> {
                 |info: &ValueInfo| format!("{title:10} {} {}", info.name, tensors::type_text(info.dtype, &info.shape));
             lines.extend(slots.iter().map(text));
         }
+        lines.push(format!("{:10} {}", "class", graph.class()));
         let operators: Vec<String> = graph.operators().iter().map(|(name, count)| format!("{name} x{count}")).collect();
         lines.push(format!("{:10} {}", "operators", operators.join(", ")));
         let cost = graph.cost();
@@ -269,6 +270,7 @@ pub fn inspection(graph: &Graph) -> Value {
         "model_id": graph.model_id(),
         "inputs": slots(graph.inputs()),
         "outputs": slots(graph.outputs()),
+        "class": graph.class().to_string(),
         "operators": graph.operators(),
         "modules": graph.adapter_targets().iter().map(target).collect::<Vec<_>>(),
         "cost": {
