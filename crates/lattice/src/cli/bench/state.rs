@@ -13,7 +13,7 @@ use crate::{
 };
 use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address, B256, TxKind, U256, keccak256};
-use lattice_execution::{BlockContext, BlockExecutor, InferenceEngine, InferenceError, Occurrence, Outcome, Payee};
+use lattice_execution::{BlockContext, BlockExecutor, Occurrence, Outcome, Payee, ethereum::NoModels};
 use lattice_state::{Account, AccountDiff, Layers, Retention, State, StateDiff};
 use lattice_storage::{Batch, DiskKv, Engine, FjallKv, Kv};
 use lattice_types::{ChainSpec, TxEnvelope, spec::GenesisAccount, tx::TxSigner};
@@ -248,15 +248,6 @@ fn execute(
     }
     let executed = executor.finish()?;
     Ok((executed.state, executed.diff, executed.evm.header))
-}
-
-/// There are no models here.
-struct NoModels;
-
-impl InferenceEngine for NoModels {
-    fn run(&self, model_id: &B256, _: &[u8]) -> Result<Arc<[u8]>, InferenceError> {
-        Err(InferenceError::Missing(*model_id))
-    }
 }
 
 /// Signed transfers to random accounts, with their senders, for each round.

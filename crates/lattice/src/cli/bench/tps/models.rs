@@ -11,12 +11,12 @@ use crate::{
     registry::{Callable, Package},
     wallet::{AiTerms, Wallet},
 };
-use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_primitives::{Address, B256, keccak256};
 use lattice_inference::Graph;
 use lattice_types::{
     Cid, TxEnvelope,
     spec::ChainSpec,
-    tx::{Inference, InferencePayload, ModelDeployPayload, ModelUpdate, ModelUpdatePayload, TxAi, TxSigner},
+    tx::{AiKind, Inference, InferencePayload, ModelDeployPayload, ModelUpdate, ModelUpdatePayload, TxAi, TxSigner},
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -154,15 +154,8 @@ impl Inferences {
     }
 }
 
-fn blank<K: lattice_types::tx::AiKind>(chain_id: u64, nonce: u64, fees: Fees) -> TxAi<K> {
-    TxAi {
-        chain_id,
-        nonce,
-        max_priority_fee_per_gas: fees.tip,
-        max_fee_per_gas: fees.cap,
-        value: U256::ZERO,
-        ..TxAi::default()
-    }
+fn blank<K: AiKind>(chain_id: u64, nonce: u64, fees: Fees) -> TxAi<K> {
+    TxAi { chain_id, nonce, max_priority_fee_per_gas: fees.tip, max_fee_per_gas: fees.cap, ..TxAi::default() }
 }
 
 /// The same graph under another id: its output is named after the owner.
