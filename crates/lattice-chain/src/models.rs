@@ -5,11 +5,17 @@
 
 use crate::error::ModelError;
 use alloy_primitives::{B256, Bytes, Keccak256, keccak256};
-use lattice_execution::{InferenceEngine, InferenceError, ModelRecord, ModelStatus};
-use lattice_inference::{Cost, Graph, Model, RunError, ValueInfo};
+use lattice_execution::{
+    InferenceEngine, InferenceError, ModelRecord, ModelStatus, ReadinessNeed,
+    ai::{AdapterKind, AdapterRecord},
+};
+use lattice_inference::{Adapter, AdapterError, Composition, Cost, Graph, Model, RunError, ValueInfo};
 use lattice_state::State;
 use lattice_storage::ArtifactStore;
-use lattice_types::{Cid, TxEnvelope, tx::InferencePayload};
+use lattice_types::{
+    Cid, TxEnvelope,
+    tx::{InferencePayload, LoraComposition, LoraPart},
+};
 use lru::LruCache;
 use rayon::prelude::*;
 use std::{
@@ -137,6 +143,26 @@ impl ModelStore {
         Ok(())
     }
 
+    /// Checks that an adapter's artifact is here, whole, of the rank that `record` claims, and fits its base. A validator
+    /// attests readiness only after this.
+    pub fn verify_adapter(&self, id: &B256, record: &AdapterRecord, base: &ModelRecord) -> Result<(), ModelError> {
+        let AdapterKind::Adapter { artifact, artifact_bytes, rank, .. } = &record.kind else {
+            return Err(ModelError::Unknown(*id));
+        };
+        let mismatch = |reason: String| ModelError::Mismatch { model: *id, reason };
+        let bytes = self.artifacts.read(artifact)?;
+        let adapter = Adapter::decode(&bytes).map_err(|error| mismatch(error.to_string()))?;
+        let claims =
+            [("bytes", *artifact_bytes, bytes.len() as u64), ("rank", u64::from(*rank), adapter.rank() as u64)];
+        for (what, claimed, found) in claims {
+            if claimed != found {
+                return Err(mismatch(format!("{what}: registered as {claimed}, the artifact says {found}")));
+            }
+        }
+        let graph = self.graph(&record.base_model, &base.artifact)?;
+        graph.with_adapter(&adapter).map(drop).map_err(|error| mismatch(error.to_string()))
+    }
+
     /// Inputs, outputs, operators and cost of a model.
     pub fn signature(&self, model_id: &B256, artifact: &Cid) -> Result<ModelSignature, ModelError> {
         Ok(self.load(model_id, artifact)?.signature.clone())
@@ -144,17 +170,56 @@ impl ModelStore {
 
     /// Runs a model on raw little-endian tensors. A result is kept, also that the model refuses the input.
     pub fn run_model(&self, model_id: &B256, artifact: &Cid, input: &[u8]) -> Result<Arc<[u8]>, ModelError> {
-        let refused = |reason: Arc<str>| ModelError::Run { model: *model_id, reason: reason.to_string() };
-        let key = result_key(model_id, input);
+        self.run(model_id, input, || self.load(model_id, artifact))
+    }
+
+    /// Runs what an id stands for in a state: a version of a model, an adapter on its base, or a composition.
+    pub fn run_registered(&self, state: &State, id: &B256, input: &[u8]) -> Result<Arc<[u8]>, ModelError> {
+        if let Some(record) = ModelRecord::read(state, id) {
+            return self.run_model(id, &record.artifact, input);
+        }
+        let adapted = Adapted::read(state, id).ok_or(ModelError::Unknown(*id))?;
+        self.run_adapted(id, &adapted, input)
+    }
+
+    /// Runs a base with adapters merged in; `id` is theirs, which commits to base, order and weights, so merged models
+    /// and results are kept under it.
+    fn run_adapted(&self, id: &B256, adapted: &Adapted, input: &[u8]) -> Result<Arc<[u8]>, ModelError> {
+        self.run(id, input, || {
+            self.kept(id, || {
+                let graph = self.graph(&adapted.base, &adapted.artifact)?;
+                let refused = |error: AdapterError| match error {
+                    AdapterError::Machine(error) => ModelError::Machine { model: *id, reason: error.to_string() },
+                    error => ModelError::Run { model: *id, reason: error.to_string() },
+                };
+                let mut adapters = Vec::with_capacity(adapted.parts.len());
+                for (artifact, weight) in &adapted.parts {
+                    let mismatch = |error: AdapterError| ModelError::Mismatch { model: *id, reason: error.to_string() };
+                    adapters.push((Adapter::decode(&self.artifacts.read(artifact)?).map_err(mismatch)?, *weight));
+                }
+                let parts: Vec<(&Adapter, i32)> = adapters.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
+                let one = Adapter::compose_units(adapted.method, &parts).map_err(refused)?;
+                graph.with_adapter(&one).map_err(refused)
+            })
+        })
+    }
+
+    fn run(
+        &self,
+        id: &B256,
+        input: &[u8],
+        load: impl FnOnce() -> Result<Arc<Loaded>, ModelError>,
+    ) -> Result<Arc<[u8]>, ModelError> {
+        let refused = |reason: Arc<str>| ModelError::Run { model: *id, reason: reason.to_string() };
+        let key = result_key(id, input);
         if let Some(result) = lock(&self.results).get(&key) {
             return result.map_err(refused);
         }
-        let loaded = self.load(model_id, artifact)?;
-        let result: RunResult = match loaded.model.run_bytes(input) {
+        let result: RunResult = match load()?.model.run_bytes(input) {
             Ok(output) => Ok(output.into()),
             // Not the input's fault, and not the same everywhere: a refusal would be another result than other nodes'.
             Err(error @ RunError::FloatMode(_)) => {
-                return Err(ModelError::Machine { model: *model_id, reason: error.to_string() });
+                return Err(ModelError::Machine { model: *id, reason: error.to_string() });
             }
             Err(error) => Err(error.to_string().into()),
         };
@@ -164,27 +229,71 @@ impl ModelStore {
     }
 
     fn load(&self, model_id: &B256, artifact: &Cid) -> Result<Arc<Loaded>, ModelError> {
-        if let Some(loaded) = lock(&self.models).get(model_id) {
+        self.kept(model_id, || self.graph(model_id, artifact))
+    }
+
+    /// The packed model of an id: from memory, or of the graph that `make` gives.
+    fn kept(&self, id: &B256, make: impl FnOnce() -> Result<Graph, ModelError>) -> Result<Arc<Loaded>, ModelError> {
+        if let Some(loaded) = lock(&self.models).get(id) {
             return Ok(loaded);
         }
-        let bytes = self.artifacts.read(artifact)?;
-        let mismatch = |reason: String| ModelError::Mismatch { model: *model_id, reason };
-        let found = keccak256(&bytes);
-        if found != *model_id {
-            return Err(mismatch(format!("its hash is {found}")));
-        }
-        let graph = Graph::decode(&bytes).map_err(|error| mismatch(error.to_string()))?;
+        let graph = make()?;
         let signature = ModelSignature {
             inputs: graph.inputs().to_vec(),
             outputs: graph.outputs().to_vec(),
             operators: graph.operators().into_iter().map(|(name, n)| (name.to_string(), n)).collect(),
             cost: graph.cost(),
         };
+        let mismatch = |reason: String| ModelError::Mismatch { model: *id, reason };
         let model = Model::load(graph).map_err(|error| mismatch(error.to_string()))?;
         let bytes = model.bytes();
         let loaded = Arc::new(Loaded { model, signature });
-        lock(&self.models).put(*model_id, loaded.clone(), bytes);
+        lock(&self.models).put(*id, loaded.clone(), bytes);
         Ok(loaded)
+    }
+
+    /// Reads a model's graph from its artifact.
+    fn graph(&self, model_id: &B256, artifact: &Cid) -> Result<Graph, ModelError> {
+        let bytes = self.artifacts.read(artifact)?;
+        let mismatch = |reason: String| ModelError::Mismatch { model: *model_id, reason };
+        let found = keccak256(&bytes);
+        if found != *model_id {
+            return Err(mismatch(format!("its hash is {found}")));
+        }
+        Graph::decode(&bytes).map_err(|error| mismatch(error.to_string()))
+    }
+}
+
+/// The weight 1 in the records' units.
+const WEIGHT_ONE: i32 = 65_536;
+
+/// A base and the adapters to merge into it.
+struct Adapted {
+    base: B256,
+    artifact: Cid,
+    method: Composition,
+    /// Artifact and weight of each adapter, in their order; weights in units of 1/65,536.
+    parts: Vec<(Cid, i32)>,
+}
+
+impl Adapted {
+    /// What the records of an adapter or a composition say; `None` when one is missing.
+    fn read(state: &State, id: &B256) -> Option<Self> {
+        let record = AdapterRecord::read(state, id)?;
+        let (method, parts) = match record.kind {
+            AdapterKind::Adapter { artifact, .. } => (Composition::Cat, vec![(artifact, WEIGHT_ONE)]),
+            AdapterKind::Composition { method, parts } => {
+                let part = |part: &LoraPart| match AdapterRecord::read(state, &part.adapter)?.kind {
+                    AdapterKind::Adapter { artifact, .. } => Some((artifact, part.weight.cast_signed())),
+                    AdapterKind::Composition { .. } => None,
+                };
+                let linear = method == LoraComposition::LINEAR;
+                let parts = parts.iter().map(part).collect::<Option<_>>()?;
+                (if linear { Composition::Linear } else { Composition::Cat }, parts)
+            }
+        };
+        let artifact = ModelRecord::read(state, &record.base_model)?.artifact;
+        Some(Self { base: record.base_model, artifact, method, parts })
     }
 }
 
@@ -237,13 +346,24 @@ impl Engine<'_> {
 impl InferenceEngine for Engine<'_> {
     fn run(&self, model_id: &B256, input: &[u8]) -> Result<Arc<[u8]>, InferenceError> {
         let missing = InferenceError::Missing(*model_id);
-        let Some(record) = ModelRecord::read(self.state, model_id) else { return Err(missing) };
-        self.models.run_model(model_id, &record.artifact, input).map_err(|error| match error {
+        self.models.run_registered(self.state, model_id, input).map_err(|error| match error {
             ModelError::Run { reason, .. } => InferenceError::Refused(reason),
             ModelError::Machine { reason, .. } => InferenceError::Fault(reason),
             // An active model's artifact was verified by two thirds of the stake: what is wrong is our copy.
             _ => missing,
         })
+    }
+}
+
+/// What readiness certificates of an epoch are good for: for a model, or for an adapter, which one of two thirds makes
+/// active for good.
+pub(crate) fn readiness_need(state: &State, id: &B256, epoch: u64) -> ReadinessNeed {
+    if let Some(record) = ModelRecord::read(state, id) {
+        return record.readiness_need(epoch);
+    }
+    match AdapterRecord::read(state, id) {
+        Some(adapter) if adapter.is_pending() => ReadinessNeed::TwoThirds,
+        _ => ReadinessNeed::None,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     committee::{EpochSet, Standing, readiness_of},
     error::{ChainError, ModelError, ViewError},
     linear::EthereumFacts,
-    models::{ModelSignature, ModelStore},
+    models::{ModelSignature, ModelStore, readiness_need},
 };
 use alloy_primitives::{Address, B256, Bytes};
 use lattice_consensus::{
@@ -15,7 +15,8 @@ use lattice_consensus::{
 };
 use lattice_execution::{
     AiLane, BlockContext, BlockExecutor, CallOutcome, CallRequest, GasEstimate, ModelRecord, Occurrence, Outcome,
-    Payee, SimulationContext, SimulationError,
+    Payee, ReadinessNeed, SimulationContext, SimulationError,
+    ai::AdapterRecord,
     simulate::{self, Overrides, PrecompileMoves},
     trace::{Trace, TraceOptions},
 };
@@ -484,6 +485,19 @@ impl View {
         ModelRecord::read(self.head_state(), model_id)
     }
 
+    /// What readiness certificates of an epoch are good for, for a model or an adapter.
+    pub fn readiness_need(&self, id: &B256, epoch: u64) -> ReadinessNeed {
+        readiness_need(self.head_state(), id, epoch)
+    }
+
+    /// Checks the artifact of a model or an adapter against its record.
+    pub fn verify(&self, models: &ModelStore, id: &B256) -> Result<(), ModelError> {
+        match AdapterRecord::read(self.head_state(), id) {
+            Some(adapter) => models.verify_adapter(id, &adapter, &self.known_model(&adapter.base_model)?),
+            None => models.verify(id, &self.known_model(id)?),
+        }
+    }
+
     fn known_model(&self, model_id: &B256) -> Result<ModelRecord, ModelError> {
         self.model(model_id).ok_or(ModelError::Unknown(*model_id))
     }
@@ -502,9 +516,8 @@ impl View {
         lattice_execution::inference_record(self.head_state(), model_id, input_hash)
     }
 
-    /// Runs a model here, without any transaction: to read, or to check a recorded result by replay.
+    /// Runs a model, or a base with the adapter or composition of that id, here, without any transaction: to read, or to check a recorded result by replay.
     pub fn run_model(&self, model_id: &B256, input: &[u8]) -> Result<Arc<[u8]>, ModelError> {
-        let record = self.known_model(model_id)?;
-        self.models.run_model(model_id, &record.artifact, input)
+        self.models.run_registered(self.head_state(), model_id, input)
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     wallet::{AiTerms, LogEntry, Receipt, Wallet, poll},
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
-use lattice_execution::ai::{LOAD_GAS_PER_KIB, RUN_GAS_PER_BYTE};
+use lattice_execution::ai::{LOAD_GAS_PER_KIB, RUN_GAS_PER_BYTE, adapter_work};
 use lattice_inference::{Graph, Tensor};
 use lattice_types::{
     Cid,
@@ -208,6 +208,37 @@ fn ai_gas_of(model: &Value) -> Option<u64> {
     Some(field("gas")?.saturating_add(moved).saturating_add(loaded))
 }
 
+/// AI gas of loading and merging an adapter, or the parts of a composition.
+fn adapter_gas(client: &Client, record: &Value, base: &Value) -> Result<u64, Failure> {
+    let number = |record: &Value, name: &str| quantity(&record[name]).unwrap_or_default();
+    let parts: Vec<Value> = match record["parts"].as_array() {
+        Some(parts) => {
+            let ids = parts.iter().filter_map(|part| part["adapterId"].as_str()?.parse().ok());
+            ids.map(|id| adapter(client, &id)).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
+        }
+        None => vec![record.clone()],
+    };
+    let adapters: Vec<(u64, u64)> =
+        parts.iter().map(|part| (number(part, "artifactBytes"), number(part, "rank"))).collect();
+    Ok(adapter_work(&adapters, number(base, "artifactBytes")))
+}
+
+/// An adapter's or a composition's record; none when it is not registered.
+pub fn adapter(client: &Client, id: &B256) -> Result<Option<Value>, Failure> {
+    let adapter = client.call("lattice_getAdapter", json!([id]))?;
+    Ok(Some(adapter).filter(|adapter| !adapter.is_null()))
+}
+
+/// Waits until a registered adapter is active.
+pub fn wait_for_adapter(client: &Client, id: &B256) -> Result<(), Failure> {
+    let is_active = || Ok(adapter(client, id)?.filter(|adapter| adapter["status"] == "active").map(drop));
+    poll(ACTIVE_TIMEOUT, is_active)?.ok_or_else(|| {
+        let seconds = ACTIVE_TIMEOUT.as_secs();
+        Failure::new(format!("adapter {id} is registered, but not active after {seconds} s"))
+            .next("the node's log says why it does not fit its base; its record: `lattice lora show`")
+    })
+}
+
 /// AI gas of that much work at a lane price, with headroom for two full blocks: an eighth each. Unused gas is not paid.
 fn ai_gas_bound(work: u64, price_nanos: u64) -> u64 {
     // A node may answer anything: no product of two u64 and 81 may overflow.
@@ -231,7 +262,16 @@ pub struct RunReport {
 impl Callable {
     /// Looks a model up and makes sure that it can run.
     pub fn find(client: &Client, id: B256) -> Result<Self, Failure> {
-        let model = model(client, &id)?.ok_or_else(|| unknown_model(client, &id))?;
+        let adapter = adapter(client, &id)?;
+        let called = match &adapter {
+            Some(adapter) => adapter["baseModel"].as_str().and_then(|base| base.parse().ok()).unwrap_or(id),
+            None => id,
+        };
+        let model = model(client, &called)?.ok_or_else(|| unknown_model(client, &id))?;
+        if let Some(adapter) = adapter.as_ref().filter(|adapter| adapter["status"] != "active") {
+            return Err(Failure::new(format!("adapter {id} is not active yet: its status is {}", adapter["status"]))
+                .next("upload its artifact by registering the file again: `lattice lora register BASE DIR`"));
+        }
         if model["status"] != "active" {
             let status = &model["status"];
             return Err(Failure::new(format!("model {id} is not active yet: its status is {status}"))
@@ -245,7 +285,8 @@ impl Callable {
             let read = |value| Slot::from_json(value).ok_or_else(|| Failure::new(format!("unknown signature {value}")));
             list.iter().map(read).collect()
         };
-        let ai_gas = ai_gas_of(&model).ok_or_else(|| Failure::new("the node gave no cost of the model"))?;
+        let own = ai_gas_of(&model).ok_or_else(|| Failure::new("the node gave no cost of the model"))?;
+        let ai_gas = own.saturating_add(adapter.map_or(Ok(0), |adapter| adapter_gas(client, &adapter, &model))?);
         let lane = client.call("lattice_aiGas", json!([]))?;
         let price = quantity(&lane["priceNext"])
             .ok_or_else(|| Failure::new(format!("lattice_aiGas answered {lane}, without priceNext")))?;

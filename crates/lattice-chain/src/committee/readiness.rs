@@ -3,10 +3,11 @@
 use crate::{
     chain::{Chain, Effects},
     error::ChainError,
+    models::readiness_need,
 };
 use alloy_primitives::B256;
 use lattice_consensus::eligibility::EpochState;
-use lattice_execution::{ModelRecord, Readiness, ReadinessNeed};
+use lattice_execution::{Readiness, ReadinessNeed};
 use lattice_state::State;
 use lattice_storage::Batch;
 use lattice_types::{
@@ -61,10 +62,6 @@ impl Attestations {
     }
 }
 
-fn need(state: &State, model_id: &B256, epoch: u64) -> ReadinessNeed {
-    ModelRecord::read(state, model_id).map_or(ReadinessNeed::None, |record| record.readiness_need(epoch))
-}
-
 /// The readiness certificates of a body that count in a chain block of this epoch: those of the same epoch.
 pub(crate) fn readiness_of(body: &DagBody, epoch: u64) -> impl Iterator<Item = Readiness> + '_ {
     let of_epoch = body.readiness.iter().filter(move |certificate| certificate.epoch == epoch);
@@ -75,7 +72,7 @@ impl Chain {
     /// Takes a validator's word on a model.
     pub(crate) fn take_attestation(&mut self, now_ms: u64, attestation: &Attestation) -> Result<Effects, ChainError> {
         let Attestation { model_id, epoch, signer, signature } = *attestation;
-        if need(&self.head_state()?, &model_id, epoch) == ReadinessNeed::None {
+        if readiness_need(&self.head_state()?, &model_id, epoch) == ReadinessNeed::None {
             return Err(AttestationRefused::NotNeeded { model: model_id, epoch }.into());
         }
         let epochs = self.committee.params().epochs;
@@ -124,7 +121,7 @@ impl Chain {
                 .filter_map(|(&signer, signature)| Some((set.set().position(signer)?, *signature)))
                 .collect();
             let signed = signers.iter().map(|&(position, _)| members[position].stake).sum();
-            let is_two_thirds = match need(state, model_id, *epoch) {
+            let is_two_thirds = match readiness_need(state, model_id, *epoch) {
                 ReadinessNeed::TwoThirds if set.set().is_quorum(signed) => true,
                 ReadinessNeed::Half if set.set().is_half(signed) => false,
                 _ => continue,

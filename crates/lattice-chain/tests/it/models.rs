@@ -2,12 +2,15 @@
 
 use crate::net::{Node, key, nodes, signer, spec};
 use alloy_primitives::{B256, Bytes, keccak256};
-use lattice_chain::{AttestationRefused, ChainError, Input, ModelError, ModelStatus};
-use lattice_inference::{ImportOptions, import_onnx};
+use lattice_chain::{AttestationRefused, ChainError, Input, ModelError, ModelStatus, ReadinessNeed};
+use lattice_inference::{Adapter, Composition, ImportOptions, Model, Tensor, Update, import_onnx};
 use lattice_types::{
     Attestation, InvalidTx, RecoveredTx, TxEnvelope, recover,
     spec::DEV_CHAIN_ID,
-    tx::{AiKind, Inference, InferencePayload, ModelDeploy, ModelDeployPayload, TxAi},
+    tx::{
+        AiKind, Inference, InferencePayload, Lora, LoraAdapter, LoraComposition, LoraPart, LoraPayload, ModelDeploy,
+        ModelDeployPayload, TxAi,
+    },
 };
 
 const DIGITS: &[u8] = include_bytes!("../../../../models/digits.onnx");
@@ -282,4 +285,78 @@ fn many_inputs_of_one_model_give_the_bits_and_gas_of_single_runs() {
         let hash = keccak256(vec![byte; whole as usize]);
         assert_eq!(single.inference_record(&id, &hash), view.inference_record(&id, &hash));
     }
+}
+
+/// An adapter on the last layer of digits, and its registration.
+fn put_adapter(nodes: &[Node], base: B256, strength: f32) -> (Adapter, LoraPayload) {
+    let a = Tensor::from_f32([1, 32], vec![0.25; 32]).unwrap();
+    let b = Tensor::from_f32([10, 1], (0..10).map(|i| i as f32 * strength).collect()).unwrap();
+    let adapter = Adapter::new(vec![Update { module: "w2".into(), scale: 1.0, a, b }]).unwrap();
+    let bytes = adapter.encode();
+    let artifact =
+        nodes.iter().map(|node| node.models.artifacts().put(&bytes).unwrap().0).fold(None, |_, cid| Some(cid));
+    let artifact = artifact.unwrap();
+    let (artifact_bytes, name) = (bytes.len() as u64, "ramp".into());
+    let payload = LoraAdapter { base_model: base, base_version: 1, artifact, artifact_bytes, rank: 1, alpha: 1, name };
+    (adapter, LoraPayload::Adapter(payload))
+}
+
+#[test]
+fn adapters_are_attested_and_run_merged_with_the_same_bits_everywhere() {
+    let mut nodes = nodes(2);
+    let payload = put_digits(&nodes[0]);
+    put_digits(&nodes[1]);
+    let base = payload.model_id;
+    let (first, first_payload) = put_adapter(&nodes, base, 0.5);
+    let (second, second_payload) = put_adapter(&nodes, base, -0.1);
+    let id = |payload: &LoraPayload| keccak256(alloy_rlp::encode(payload));
+    let parts = vec![
+        LoraPart { adapter: id(&first_payload), weight: 49_152 },
+        LoraPart { adapter: id(&second_payload), weight: 131_072 },
+    ];
+    let mix = LoraPayload::Compose(LoraComposition { method: LoraComposition::CAT, parts, name: "mix".into() });
+    let LoraPayload::Adapter(honest) = &first_payload else { unreachable!() };
+    let lie = LoraPayload::Adapter(LoraAdapter { rank: 2, ..honest.clone() });
+    let mut blocks = vec![nodes[0].seal([
+        ai::<ModelDeploy>(0, &payload),
+        ai::<Lora>(1, &first_payload),
+        ai::<Lora>(2, &second_payload),
+        ai::<Lora>(3, &mix),
+        ai::<Lora>(4, &lie),
+    ])];
+    let view = nodes[0].chain.view().unwrap();
+    for payload in [&first_payload, &second_payload] {
+        assert_eq!(view.readiness_need(&id(payload), 0), ReadinessNeed::TwoThirds);
+        view.verify(&nodes[0].models, &id(payload)).unwrap();
+    }
+    assert_eq!(view.readiness_need(&id(&mix), 0), ReadinessNeed::None);
+    let error = view.verify(&nodes[0].models, &id(&lie)).unwrap_err().to_string();
+    assert!(error.contains("rank: registered as 2"), "{error}");
+    for id in [base, id(&first_payload), id(&second_payload)] {
+        attest(&mut nodes[0], id, 3);
+    }
+    blocks.push(nodes[0].seal([]));
+    assert_eq!(blocks[1].block().body.readiness.len(), 3);
+
+    let input: Vec<u8> = (0..64).flat_map(|i| (i as f32 % 17.0).to_le_bytes()).collect();
+    let ask = |nonce: u64, model_id: B256| {
+        let input = Bytes::from(input.clone());
+        ai::<Inference>(nonce, &InferencePayload { model_id, grade: 0, input, terms: None })
+    };
+    blocks.push(nodes[0].seal([ask(5, base), ask(6, id(&first_payload)), ask(7, id(&mix))]));
+    let head = nodes[0].chain.head().clone();
+    assert!(head.receipts.iter().all(|receipt| receipt.success));
+    nodes[1].give_all(blocks.iter());
+    assert_eq!(nodes[1].head(), nodes[0].head(), "the second node merged and ran by itself");
+
+    let graph = import_onnx(DIGITS, &ImportOptions::default()).unwrap();
+    let both = Adapter::compose(Composition::Cat, &[(&first, 0.75), (&second, 2.0)]).unwrap();
+    let view = nodes[1].chain.view().unwrap();
+    for (called, adapter) in [(id(&first_payload), &first), (id(&mix), &both)] {
+        let model = Model::load(graph.with_adapter(adapter).unwrap()).unwrap();
+        let expected = model.run_bytes(&input).unwrap();
+        assert_eq!(view.inference_record(&called, &keccak256(&input)), Some(keccak256(&expected)));
+        assert_eq!(view.run_model(&called, &input).unwrap()[..], expected);
+    }
+    assert_ne!(view.run_model(&base, &input).unwrap(), view.run_model(&id(&mix), &input).unwrap());
 }

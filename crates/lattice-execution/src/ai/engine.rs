@@ -7,6 +7,7 @@ use super::{
     records::{
         Registry,
         accounts::AccountRecord,
+        adapters::{self, AdapterHead},
         models::{Field, Head, ModelStatus, ModelTerms},
         pair_slot, slot,
         versions::{ALLOWED, ModelPermission},
@@ -16,10 +17,59 @@ use crate::error::{ExecutionError, InferenceError};
 use alloy_primitives::B256;
 use std::sync::Arc;
 
+/// The terms of what an id can call: a version of a model, or a base with the adapter or composition of that id.
+pub(crate) fn terms(call: &mut AiCall<'_, '_>, id: &B256) -> Result<Option<ModelTerms>, Halt> {
+    match ModelTerms::read_with(call, id)? {
+        Some(model) => Ok(Some(model)),
+        None => adapted(call, id),
+    }
+}
+
+/// The terms of a base, and the work of loading its adapters and merging them.
+fn adapted(call: &mut AiCall<'_, '_>, id: &B256) -> Result<Option<ModelTerms>, Halt> {
+    let head = AdapterHead::read(call, id)?;
+    // Its base's record, the link to it, and for each part its id and head.
+    call.charge(gas::reads(6 + 2 * u64::from(head.parts)))?;
+    let parts = match head.kind {
+        AdapterHead::ADAPTER => vec![(*id, head)],
+        AdapterHead::COMPOSITION => {
+            let part = |index: u8| {
+                let part: B256 = call.read(slot(id, adapters::PARTS + index))?.into();
+                Ok((part, AdapterHead::read(call, &part)?))
+            };
+            (0..head.parts).map(part).collect::<Result<Vec<_>, Halt>>()?
+        }
+        _ => return Ok(None),
+    };
+    if let Some((pending, _)) = parts.iter().find(|(_, head)| !head.active) {
+        return Err(Halt::Revert(format!(
+            "adapter {pending} is pending: it becomes active once validators with two thirds of the stake hold its artifact"
+        )));
+    }
+    let base: B256 = call.read(slot(id, adapters::BASE))?.into();
+    let Some(model) = ModelTerms::read_with(call, &base)? else {
+        return Err(Halt::Revert(format!(
+            "the base {base} of adapter {id} is registered no more: use a newer version"
+        )));
+    };
+    let sizes: Vec<(u64, u64)> = parts.iter().map(|(_, head)| (head.artifact_bytes, u64::from(head.rank))).collect();
+    let adapter_work = gas::adapter_work(&sizes, model.artifact_bytes);
+    Ok(Some(ModelTerms { adapter_work, ..model }))
+}
+
+/// The version whose record an id's runs are counted in.
+pub(crate) fn base_of(call: &mut AiCall<'_, '_>, id: &B256) -> Result<B256, Halt> {
+    if Head::read(call, id)?.status.is_some() {
+        return Ok(*id);
+    }
+    call.charge(gas::reads(2))?;
+    call.read(slot(id, adapters::BASE)).map(B256::from)
+}
+
 /// The terms of a model that is active and that the caller may run; reverts otherwise. The base price covers the reads.
 pub(crate) fn active_model(call: &mut AiCall<'_, '_>, model_id: &B256) -> Result<ModelTerms, Halt> {
     let revert = |reason: String| Err(Halt::Revert(reason));
-    let Some(model) = ModelTerms::read_with(call, model_id)? else {
+    let Some(model) = terms(call, model_id)? else {
         return revert(format!("model {model_id} is not registered: deploy it first"));
     };
     match model.status {
@@ -86,9 +136,14 @@ pub(crate) fn record_use(call: &mut AiCall<'_, '_>, model_id: &B256) -> Result<(
     head.write(call, model_id)
 }
 
+/// AI work of the first touch in a block: loading the artifacts, and merging adapters.
+const fn load_work(model: &ModelTerms) -> u64 {
+    gas::load(model.artifact_bytes).saturating_add(model.adapter_work)
+}
+
 /// AI work of a challenge, at most: loading and one run.
 pub(crate) const fn challenge_work(model: &ModelTerms) -> u64 {
-    gas::load(model.artifact_bytes).saturating_add(gas::model_run_gas(model))
+    load_work(model).saturating_add(gas::model_run_gas(model))
 }
 
 /// Charges the loading of a model at its first touch in the block. Whether this node has it cached plays no part.
@@ -99,7 +154,7 @@ pub(crate) fn load(
     price: LanePrice,
 ) -> Result<(), Halt> {
     if !call.ctx.chain.is_loaded(model_id) {
-        call.charge_ai_at(price, gas::load(model.artifact_bytes))?;
+        call.charge_ai_at(price, load_work(model))?;
         call.ctx.chain.mark_loaded(*model_id);
     }
     Ok(())

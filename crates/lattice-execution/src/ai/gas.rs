@@ -19,6 +19,9 @@ pub(crate) const BASE: u64 = 10_500;
 /// block, cached or not: about 3 GB/s from a page cache.
 pub const LOAD_GAS_PER_KIB: u64 = 80;
 
+/// Multiply-accumulates that one gas pays in a merge: ranks are small, so these are slower than a model's.
+const MERGE_MACS_PER_GAS: u64 = 32;
+
 /// Moving one byte of input or output between the EVM and the engine: copying, and conversion from little endian.
 pub const RUN_GAS_PER_BYTE: u64 = 1;
 
@@ -94,6 +97,11 @@ pub(crate) const fn adapter(slots: u64, data_len: usize, name_len: usize) -> u64
     operation(slots, 0, 4, data).saturating_add(2 * PAYLOAD_HASH)
 }
 
+/// What an adapter pays beyond that: its place among the registrations, their count, its activation.
+pub(crate) const fn adapter_listing() -> u64 {
+    STORE + 2 * RESET
+}
+
 /// Hashing bytes.
 pub(crate) const fn hash(bytes: u64) -> u64 {
     KECCAK.saturating_add(bytes.div_ceil(32).saturating_mul(KECCAK_WORD))
@@ -112,6 +120,20 @@ pub(crate) const fn abi_bytes(len: u64) -> u64 {
 /// Loading a model at its first touch in a block.
 pub(crate) const fn load(artifact_bytes: u64) -> u64 {
     artifact_bytes.div_ceil(1024).saturating_mul(LOAD_GAS_PER_KIB)
+}
+
+/// Merging adapters of that rank together into a base, at most: every weight is four bytes of its artifact, takes one
+/// multiply-accumulate a rank, and is read and written once.
+const fn merge(rank: u64, artifact_bytes: u64) -> u64 {
+    let macs = rank.saturating_mul(artifact_bytes / 4);
+    (macs / MERGE_MACS_PER_GAS).saturating_add(load(artifact_bytes))
+}
+
+/// AI work of loading adapters, given by bytes and rank, and merging them into a base of that many bytes.
+pub fn adapter_work(adapters: &[(u64, u64)], base_bytes: u64) -> u64 {
+    let loads = adapters.iter().fold(0u64, |sum, (bytes, _)| sum.saturating_add(load(*bytes)));
+    let rank = adapters.iter().fold(0u64, |sum, (_, rank)| sum.saturating_add(*rank));
+    loads.saturating_add(merge(rank, base_bytes))
 }
 
 /// One run of a loaded model: the graph's static cost and the bytes moved.

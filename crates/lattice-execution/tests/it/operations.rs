@@ -2,16 +2,18 @@
 //! what it says, and refuses what breaks a rule with a reason and without a trace.
 
 use crate::lab::{
-    CALL, Lab, RETURN, STATICCALL, address, deploy_payload, forward, forwarder, model_id, simulate_reason,
+    CALL, Lab, RETURN, STATICCALL, address, deploy_payload, forward, forwarder, inference_payload, model_id,
+    simulate_reason,
 };
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use lattice_execution::{
     Executed, ModelRecord,
     ai::{
-        ANSWER_CHALLENGE_BLOCKS, AccountRecord, AdapterKind, AdapterRecord, BondedRecord, JobStatus, ModelPermission,
-        RequestStatus, StakeRecord, TRAINING_CHALLENGE_BLOCKS, TrainingRecord, UNSTAKE_BLOCKS, revert_reason,
+        ANSWER_CHALLENGE_BLOCKS, AccountRecord, AdapterKind, AdapterRecord, BondedRecord, JobStatus, LOAD_GAS_PER_KIB,
+        ModelPermission, RequestStatus, StakeRecord, TRAINING_CHALLENGE_BLOCKS, TrainingRecord, UNSTAKE_BLOCKS,
+        adapter_work, revert_reason,
     },
-    inference_root, model_root, training_root,
+    inference_root, model_root, registrations, training_root,
 };
 use lattice_types::{
     Cid, system,
@@ -459,6 +461,57 @@ fn adapters_and_compositions_are_registered() {
     refused(lora(&mut lab, &wrong), "is not a registered version 2");
     let flat = LoraPayload::Adapter(adapter(base, "x", 0));
     refused(lora(&mut lab, &flat), "the rank is 0");
+}
+
+#[test]
+fn a_base_runs_with_active_adapters_under_their_id() {
+    let mut lab = Lab::new();
+    let base = lab.ready_model();
+    let lora = |lab: &mut Lab, payload: &LoraPayload| {
+        B256::from_slice(&send(lab, 1, system::MODELS, 0, behind(0x54, payload)).unwrap())
+    };
+    let ids = ["tone", "style"].map(|name| lora(&mut lab, &LoraPayload::Adapter(adapter(base, name, 4))));
+    let parts = ids.map(|adapter| LoraPart { adapter, weight: 65_536 }).into();
+    let mix = lora(&mut lab, &LoraPayload::Compose(LoraComposition { method: 0, parts, name: "mix".into() }));
+    assert_eq!(registrations(&lab.state, 0, 9), [base, ids[0], ids[1]], "validators find what they have to fetch");
+    lab.add_model(ids[0], |input| Ok(input.to_vec()));
+    lab.add_model(mix, |input| Ok(vec![input.len() as u8; 8]));
+    let infer = |lab: &mut Lab, id: B256| send(lab, 2, system::INFERENCE, 0, inference_payload(id, &INPUT).into());
+    refused(infer(&mut lab, ids[0]), "is pending");
+    refused(infer(&mut lab, mix), "is pending");
+    lab.activate(ids[0]);
+    lab.activate(ids[0]);
+    assert_eq!(infer(&mut lab, ids[0]).unwrap()[..], INPUT);
+    refused(infer(&mut lab, mix), &format!("adapter {} is pending", ids[1]));
+    assert!(!AdapterRecord::read(&lab.state, &mix).unwrap().active);
+    lab.activate(ids[1]);
+    assert!(AdapterRecord::read(&lab.state, &mix).unwrap().active);
+    assert_eq!(infer(&mut lab, mix).unwrap()[..], [8; 8]);
+    // Runs count for the base; what its owner ends, no adapter revives.
+    assert_eq!(ModelRecord::read(&lab.state, &base).unwrap().metrics.calls, 2);
+    // The first touch in a block pays for both artifacts and the merge.
+    let work = |lab: &mut Lab, id: B256| {
+        let tx = lab.inference_tx(2, id, &INPUT, 900_000, 400_000);
+        let (success, gas, ..) = lab.one(tx);
+        assert!(success);
+        // Ids differ in their zero bytes, which are cheaper.
+        let bytes = inference_payload(id, &INPUT);
+        gas - bytes.iter().map(|byte| if *byte == 0 { 4 } else { 16 }).sum::<u64>()
+    };
+    let (plain, one, two) = (work(&mut lab, base), work(&mut lab, ids[0]), work(&mut lab, mix));
+    // Records that are read: six slots, and two for each part of a composition.
+    assert_eq!(one - plain, 6 * 2_100 + adapter_work(&[(99, 4)], 10_000));
+    assert_eq!(two - plain, 10 * 2_100 + adapter_work(&[(99, 4), (99, 4)], 10_000));
+    assert!(adapter_work(&[(99, 4)], 10_000) > 10_000 / 1024 * LOAD_GAS_PER_KIB);
+    send(&mut lab, 0, system::MODELS, 0, RetireModel { model_id: base }.input()).unwrap();
+    refused(infer(&mut lab, ids[0]), "is retired");
+    // Ranks that no merge takes.
+    let wide: Vec<LoraPart> = ["w", "v"]
+        .map(|name| lora(&mut lab, &LoraPayload::Adapter(adapter(base, name, 600))))
+        .map(|adapter| LoraPart { adapter, weight: 65_536 })
+        .into();
+    let wide = LoraPayload::Compose(LoraComposition { method: 0, parts: wide, name: "wide".into() });
+    refused(send(&mut lab, 1, system::MODELS, 0, behind(0x54, &wide)), "more than 1024");
 }
 
 #[test]

@@ -51,6 +51,15 @@ impl Adapter {
     }
 }
 
+impl Adapter {
+    /// [`Adapter::compose`] with weights in units of 1/65,536, as records keep them; each is rounded to f32.
+    pub fn compose_units(method: Composition, parts: &[(&Adapter, i32)]) -> Result<Adapter, AdapterError> {
+        let parts: Vec<(&Adapter, f32)> =
+            parts.iter().map(|(adapter, units)| (*adapter, (f64::from(*units) / 65_536.0) as f32)).collect();
+        Adapter::compose(method, &parts)
+    }
+}
+
 fn combine(method: Composition, module: &str, parts: &[(Update, f32)]) -> Result<Update, AdapterError> {
     let wrong = |reason: String| AdapterError::Module { module: module.to_owned(), reason };
     let first = &parts[0].0;

@@ -77,6 +77,7 @@ fn adapter(api: &Api, params: &mut Params<'_>) -> Answer {
         "owner": record.owner,
         "baseModel": record.base_model,
         "baseVersion": U64::from(record.base_version),
+        "status": if record.active { "active" } else { "pending" },
         "name": record.name,
         "registeredAt": U64::from(record.registered_block),
     });

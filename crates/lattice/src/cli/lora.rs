@@ -1,4 +1,4 @@
-//! `lattice lora`: adapters on a version of a model, and compositions of them. Records only: no run applies them yet.
+//! `lattice lora`: adapters on a version of a model, and compositions of them. `lattice run` takes their ids as a model's.
 
 use super::{
     NodeArgs, Output,
@@ -11,7 +11,7 @@ use crate::{
     adapters,
     artifacts::Artifact,
     failure::{Failure, read_file, write_file},
-    registry::logged_id,
+    registry::{adapter as adapter_record, logged_id, wait_for_adapter},
     wallet::AiTerms,
 };
 use alloy_primitives::B256;
@@ -39,7 +39,7 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Upload an adapter and register it on a version of a model
+    /// Upload an adapter, register it on a version of a model, and wait until it is active
     Register(RegisterArgs),
     /// Register a combination of adapters of one base version
     Compose(ComposeArgs),
@@ -190,6 +190,7 @@ fn register(args: &RegisterArgs, output: Output) -> Result<(), Failure> {
         let hash = wallet.send_ai::<Lora>(&LoraPayload::Adapter(adapter), &AiTerms::default())?;
         let receipt = wallet.confirm(hash)?;
         let id = logged_id(&receipt, system::MODELS, ADAPTER_REGISTERED)?;
+        wait_for_adapter(client, &id)?;
         let cid = artifact.cid().to_string();
         let facts = json!({ "adapter_id": id, "base_model": args.base, "base_version": base_version, "cid": cid });
         print_done(output, &receipt, facts, &format!("adapter {id}\nartifact {cid}"))
@@ -245,11 +246,10 @@ fn compose(args: ComposeArgs, output: Output) -> Result<(), Failure> {
 
 fn show(args: &ShowArgs, output: Output) -> Result<(), Failure> {
     let client = args.node.client()?;
-    let found = client.call("lattice_getAdapter", json!([args.id]))?;
-    if found.is_null() {
+    let Some(found) = adapter_record(&client, &args.id)? else {
         return Err(Failure::new(format!("no adapter or composition {} is registered at {}", args.id, client.url()))
             .next("register one with `lattice lora register BASE DIR`"));
-    }
+    };
     output.print(&found, || fields_text(&found, "adapter"))
 }
 

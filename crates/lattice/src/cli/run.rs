@@ -23,7 +23,7 @@ use std::{
 /// Arguments of `lattice run`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The registered model's id
+    /// The registered model's id, or that of an adapter or a composition, which runs its base with it
     #[arg(required_unless_present = "local", conflicts_with = "local")]
     model_id: Option<B256>,
     /// Run this file (ONNX, TensorFlow Lite or a frozen graph) here, without a chain

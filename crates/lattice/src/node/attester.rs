@@ -11,7 +11,7 @@ use super::{
     signer::Signer,
 };
 use alloy_primitives::B256;
-use lattice_chain::{ArtifactError, Backend, ModelError, ModelRecord, ModelStatus, ModelStore, ReadinessNeed, View};
+use lattice_chain::{ArtifactError, Backend, ModelError, ModelStatus, ModelStore, ReadinessNeed, View};
 use lattice_types::Cid;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -101,21 +101,25 @@ impl Attester<'_> {
         Duration::from_millis(next_ms.saturating_sub(now).max(1))
     }
 
-    /// Attests a model that needs it, and is here and whole.
+    /// Attests a model or an adapter that needs it, and is here and whole.
     fn attest(&mut self, view: &View, model_id: B256) {
         self.watched.remove(&model_id);
+        let need = view.readiness_need(&model_id, self.epoch);
+        // A model waits for, or needs, certificates of later epochs too; an adapter does not.
         let renewed = view.spec().readiness_renewed;
-        let waits = |record: &ModelRecord| match record.status {
+        let lives = view.model(&model_id).is_some_and(|record| match record.status {
             ModelStatus::Pending => true,
             ModelStatus::Active => renewed,
             ModelStatus::Pruned => false,
-        };
-        let Some(record) = view.model(&model_id).filter(waits) else { return };
-        self.watched.insert(model_id);
-        if record.readiness_need(self.epoch) == ReadinessNeed::None {
+        });
+        if need == ReadinessNeed::None && !lives {
             return;
         }
-        match self.models.verify(&model_id, &record) {
+        self.watched.insert(model_id);
+        if need == ReadinessNeed::None {
+            return;
+        }
+        match view.verify(self.models, &model_id) {
             Ok(()) => {
                 for signer in self.signers {
                     let attestation = signer.attest(model_id, self.epoch, view.spec().chain_id);

@@ -4,7 +4,7 @@ use crate::{
     binary::{Node, digits_model, write},
     onnx::{Dim, FLOAT, model, value},
 };
-use lattice_inference::{Adapter, Tensor, Update};
+use lattice_inference::{Adapter, Tensor, Update, npy};
 use lattice_types::ChainSpec;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -164,7 +164,9 @@ fn adapter_file(dir: &std::path::Path, name: &str, rank: usize) -> String {
 fn adapters_are_registered_and_composed() {
     let dir = tempfile::tempdir().unwrap();
     let node = Node::start(&dir.path().join("node"));
-    let base = push(&node, dir.path(), "Relu");
+    let model = crate::binary::digits_model();
+    let pushed = node.run(&["model", "push", model.to_str().unwrap()]).ok();
+    let base = text(&pushed["model_id"]).to_owned();
     let register = |name: &str, rank: usize| {
         let file = adapter_file(dir.path(), name, rank);
         let done = node.run(&["lora", "register", &base, &file]).ok();
@@ -179,7 +181,21 @@ fn adapters_are_registered_and_composed() {
     let half = format!("{b}=-0.5");
     let composed = node.run(&["lora", "compose", &a, &half, "--name", "both"]).ok();
     let shown = node.run(&["lora", "show", text(&composed["adapter_id"])]).ok();
+    assert_eq!(shown["status"], "active");
     assert_eq!((&shown["kind"], &shown["parts"][1]["weight"]), (&json!("composition"), &json!(-32768)));
+    // On the chain the base runs with them as it does here.
+    let zero = write(dir.path(), "zero.npy", &npy::write(&crate::local::zero_tensor()));
+    let [style, tone] =
+        ["style", "tone"].map(|name| dir.path().join(format!("{name}.lora")).to_str().unwrap().to_owned());
+    let local = |adapters: &[&str]| {
+        let adapters: Vec<&str> = adapters.iter().flat_map(|one| ["--adapter", one]).collect();
+        let args = ["run", "--local", model.to_str().unwrap(), "--input", &zero, "--json"];
+        crate::binary::run(&[&args[..], &adapters[..]].concat()).ok()["outputs"].clone()
+    };
+    let on_chain = |id: &str| node.run(&["run", id, "--input", &zero]).ok()["outputs"].clone();
+    assert_eq!(on_chain(&a), local(&[&style]));
+    assert_eq!(on_chain(text(&composed["adapter_id"])), local(&[&style, &format!("{tone}:-0.5")]));
+    assert_ne!(on_chain(&a), on_chain(&base));
     node.run(&["lora", "compose", &a, &b, "--method", "linear"]).fails(1, &["rank 8"]);
     node.run(&["lora", "compose", &a, &format!("{b}=0")]).fails(2, &["weight"]);
     node.run(&["lora", "register", &base, &half]).fails(1, &["cannot read"]);

@@ -1,4 +1,4 @@
-//! MODELS: adapters and compositions (class LoRA). Records only: running a model with adapters is not enabled.
+//! MODELS: adapters and compositions (class LoRA). Their ids can be called as a model's: the base runs with them merged in.
 
 use super::{decode, refuse_value, require_plain_call};
 use crate::ai::{
@@ -8,7 +8,7 @@ use crate::ai::{
     records::{
         Registry, Word,
         adapters::{self, AdapterHead},
-        models::{Head, ModelStatus, is_dag_pb, name_word},
+        models::{Counts, Head, ModelStatus, is_dag_pb, name_word},
         slot,
     },
 };
@@ -48,7 +48,7 @@ fn register(call: &mut AiCall<'_, '_>, id: &B256, adapter: &LoraAdapter) -> Resu
         )));
     }
     let cid = adapter.artifact.to_bytes();
-    call.charge(gas::adapter(5, cid.len(), adapter.name.len()))?;
+    call.charge(gas::adapter(5, cid.len(), adapter.name.len()) + gas::adapter_listing())?;
     let head = AdapterHead {
         kind: AdapterHead::ADAPTER,
         dag_pb: is_dag_pb(&adapter.artifact),
@@ -60,6 +60,8 @@ fn register(call: &mut AiCall<'_, '_>, id: &B256, adapter: &LoraAdapter) -> Resu
         ..AdapterHead::default()
     };
     call.write(slot(id, adapters::DIGEST), U256::from_be_slice(adapter.artifact.digest()))?;
+    // Validators find it among the registrations, and attest that they hold its artifact.
+    Counts::note(call, id, false)?;
     finish(call, id, &head, &adapter.base_model, ADAPTER_REGISTERED, &cid, &adapter.name)
 }
 
@@ -69,7 +71,7 @@ fn compose(call: &mut AiCall<'_, '_>, id: &B256, composition: &LoraComposition, 
     call.charge(gas::reads(2 * count as u64))?;
     let revert = |reason: String| Err(Halt::Revert(reason));
     let mut first: Option<(AdapterHead, U256)> = None;
-    let mut weights = Word::default();
+    let (mut weights, mut rank) = (Word::default(), 0);
     for (index, part) in composition.parts.iter().enumerate() {
         let adapter = part.adapter;
         let head = AdapterHead::decode(call.read(slot(&adapter, adapters::HEAD))?);
@@ -91,6 +93,10 @@ fn compose(call: &mut AiCall<'_, '_>, id: &B256, composition: &LoraComposition, 
             ));
         }
         weights = weights.with(4 * index, 4, part.weight);
+        rank = if composition.method == LoraComposition::CAT { rank + head.rank } else { head.rank };
+        if rank > LoraAdapter::RANK_MAX {
+            return revert(format!("the ranks add up to more than {}: leave an adapter out", LoraAdapter::RANK_MAX));
+        }
         call.write(slot(id, adapters::PARTS + index as u8), U256::from_be_bytes(adapter.0))?;
     }
     let Some((lead, base)) = first else { return revert("a composition lists at least one adapter".into()) };

@@ -47,7 +47,7 @@ pub(super) fn request(call: &mut AiCall<'_, '_>, payload: &InferencePayload) -> 
     engine::check_input(&model_id, &model, &payload.input)?;
     require_challengeable(call, &model_id, &model)?;
     let Some(terms) = payload.terms else { return Err(Halt::Revert("a bonded request needs terms".into())) };
-    let mut head = Head::read(call, &model_id)?;
+    let mut head = Head::read(call, &model.base)?;
     if head.open_requests >= OPEN_REQUESTS_MAX {
         return Err(Halt::Revert(format!(
             "model {model_id} has {OPEN_REQUESTS_MAX} open requests: wait until some are settled"
@@ -57,7 +57,7 @@ pub(super) fn request(call: &mut AiCall<'_, '_>, payload: &InferencePayload) -> 
     call.charge(gas::operation(6, 1, 4, gas::abi_bytes(model.input_bytes)) + gas::hash(model.input_bytes))?;
     engine::pay(call, &model_id, &model)?;
     head.open_requests += 1;
-    head.write(call, &model_id)?;
+    head.write(call, &model.base)?;
 
     let caller = call.caller;
     let index: u64 = call.slot(system::INFERENCE, bonded::count_slot())?.saturating_to();
@@ -115,7 +115,7 @@ fn read(call: &mut AiCall<'_, '_>, id: &B256, status: RequestStatus) -> Result<R
 /// The model of a request: an open request keeps its record from being pruned.
 fn model(call: &mut AiCall<'_, '_>, id: &B256) -> Result<(B256, ModelTerms), Halt> {
     let model_id: B256 = field(call, id, bonded::MODEL)?.into();
-    let terms = ModelTerms::read_with(call, &model_id)?;
+    let terms = engine::terms(call, &model_id)?;
     let terms = terms.ok_or_else(|| Halt::Revert(format!("model {model_id} of the request is not registered")))?;
     Ok((model_id, terms))
 }
@@ -193,10 +193,10 @@ pub(super) fn challenge(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes
     let (_, bond) = bonded::bonds(field(call, &id, bonded::BOND)?);
     head.status = Some(RequestStatus::Slashed);
     set(call, &id, bonded::HEAD, head.encode())?;
-    let mut record = Head::read(call, &model_id)?;
+    let mut record = Head::read(call, &terms.base)?;
     record.open_requests = record.open_requests.saturating_sub(1);
     record.disputes += 1;
-    record.write(call, &model_id)?;
+    record.write(call, &terms.base)?;
     let challenger = call.caller;
     reputation::lose_for_wrong_work(call, &provider, bond)?;
     reputation::slash_stake(call, &terms.line, &provider)?;
@@ -227,7 +227,8 @@ pub(super) fn settle(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes, H
         engine::refuse_suspended(call, &model_id, &terms)?;
     }
     call.charge(gas::operation(1, 2, 4, 0) + gas::PAY_OUT + gas::BURN)?;
-    let model_id: B256 = field(call, &id, bonded::MODEL)?.into();
+    let called: B256 = field(call, &id, bonded::MODEL)?.into();
+    let model_id = engine::base_of(call, &called)?;
     let mut record = Head::read(call, &model_id)?;
     record.open_requests = record.open_requests.saturating_sub(1);
     head.status = Some(if answered { RequestStatus::Final } else { RequestStatus::Expired });

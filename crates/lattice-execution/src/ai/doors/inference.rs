@@ -58,7 +58,7 @@ fn replay(call: &mut AiCall<'_, '_>, payload: &InferencePayload) -> Result<Bytes
     let input_hash = keccak256(&payload.input);
     let commitment = U256::from_be_bytes(keccak256(&output).0);
     call.store(system::INFERENCE, inference_slot(&model_id, &input_hash), commitment)?;
-    engine::record_use(call, &model_id)?;
+    engine::record_use(call, &model.base)?;
     let topics = vec![keccak256(INFERENCE_COMPLETED), model_id, call.caller.into_word(), input_hash];
     call.log(system::INFERENCE, topics, abi::encode_bytes(&[&output]));
     Ok(Bytes::copy_from_slice(&output))

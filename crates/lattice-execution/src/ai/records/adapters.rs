@@ -5,7 +5,7 @@ use alloy_primitives::{Address, B256, U256};
 use lattice_state::State;
 use lattice_types::{Cid, tx::LoraPart};
 
-/// Kind, codec, base version, rank, alpha, bytes, block, parts.
+/// Kind, codec, base version, rank, alpha, bytes, block, parts, method, activity.
 pub(crate) const HEAD: u8 = 0x60;
 pub(crate) const OWNER: u8 = 0x61;
 pub(crate) const BASE: u8 = 0x62;
@@ -28,6 +28,8 @@ pub(crate) struct AdapterHead {
     pub(crate) registered_block: u64,
     pub(crate) parts: u8,
     pub(crate) method: u8,
+    /// Whether validators with two thirds of the stake hold the artifact; of a composition its parts tell.
+    pub(crate) active: bool,
 }
 
 impl AdapterHead {
@@ -46,6 +48,7 @@ impl AdapterHead {
             registered_block: word.short(19, 5),
             parts: word.short(24, 1) as u8,
             method: word.short(25, 1) as u8,
+            active: word.short(26, 1) != 0,
         }
     }
 
@@ -53,8 +56,21 @@ impl AdapterHead {
         let word = Word::default().with(0, 1, self.kind).with(1, 1, u64::from(self.dag_pb));
         let word = word.with(2, 4, self.base_version).with(6, 4, self.rank).with(10, 4, self.alpha);
         let word = word.with(14, 5, self.artifact_bytes).with(19, 5, self.registered_block);
-        word.with(24, 1, self.parts).with(25, 1, self.method).value()
+        word.with(24, 1, self.parts).with(25, 1, self.method).with(26, 1, u64::from(self.active)).value()
     }
+
+    pub(crate) fn read<R: Registry>(registry: &mut R, id: &B256) -> Result<Self, R::Error> {
+        registry.read(slot(id, HEAD)).map(Self::decode)
+    }
+}
+
+/// System operation: a pending adapter becomes active. Anything else stays as it is.
+pub(crate) fn activate<R: Registry>(registry: &mut R, id: &B256) -> Result<(), R::Error> {
+    let head = AdapterHead::read(registry, id)?;
+    if head.kind == AdapterHead::ADAPTER && !head.active {
+        registry.write(slot(id, HEAD), AdapterHead { active: true, ..head }.encode())?;
+    }
+    Ok(())
 }
 
 /// What an adapter's record stands for.
@@ -91,6 +107,9 @@ pub struct AdapterRecord {
     pub base_version: u32,
     /// Number of the EVM block that registered it.
     pub registered_block: u64,
+    /// Whether it can be run with: an adapter once validators with two thirds of the stake hold its artifact, a composition
+    /// when all of its parts can.
+    pub active: bool,
     /// Short name.
     pub name: String,
     /// Which of the two.
@@ -98,6 +117,11 @@ pub struct AdapterRecord {
 }
 
 impl AdapterRecord {
+    /// Whether it waits for a readiness certificate; a composition never does.
+    pub const fn is_pending(&self) -> bool {
+        matches!(self.kind, AdapterKind::Adapter { .. }) && !self.active
+    }
+
     /// The record of an adapter or composition; `None` when nobody registered it.
     pub fn read(state: &State, id: &B256) -> Option<Self> {
         let mut reader = Reader(state);
@@ -123,7 +147,14 @@ impl AdapterRecord {
             }
             _ => return None,
         };
+        let active = match &kind {
+            AdapterKind::Adapter { .. } => head.active,
+            AdapterKind::Composition { parts, .. } => {
+                parts.iter().all(|part| Self::read(state, &part.adapter).is_some_and(|part| part.active))
+            }
+        };
         Some(Self {
+            active,
             owner: Address::from_word(field(OWNER).into()),
             base_model: field(BASE).into(),
             base_version: head.base_version,

@@ -125,6 +125,10 @@ pub struct ModelTerms {
     pub permission: ModelPermission,
     /// Whether the owner ended the line.
     pub retired: bool,
+    /// Id of the version whose record this is: its own, or the base's when adapters are run.
+    pub base: B256,
+    /// AI work of loading and merging adapters, at the first touch in a block.
+    pub adapter_work: u64,
 }
 
 /// What recorded operations did with a model.
@@ -434,6 +438,8 @@ impl ModelTerms {
             owner: line.owner,
             permission: line.permission,
             retired: line.retired,
+            base: *model_id,
+            adapter_work: 0,
         }))
     }
 }

@@ -6,7 +6,7 @@
 //! suspended follows from its record and the epoch, so that nothing has to visit every model.
 
 use super::{
-    Registry, Word,
+    Registry, Word, adapters,
     models::{FOR_GOOD, Field, Head, ModelStatus},
     slot,
     versions::activate,
@@ -83,7 +83,10 @@ fn count<R: Registry>(
     let is_running = match head.status {
         Some(ModelStatus::Active) => fresh_until(registry, id)? >= epoch.min(FOR_GOOD),
         Some(ModelStatus::Pending) => false,
-        _ => return Ok(()),
+        Some(ModelStatus::Pruned) => return Ok(()),
+        // An adapter becomes active at once and for good.
+        None if certificate.is_two_thirds => return adapters::activate(registry, id),
+        None => return Ok(()),
     };
     if is_running {
         return refresh(registry, id, epoch + 1);

@@ -172,6 +172,15 @@ fn compose(lab: &mut Lab) -> Vec<u8> {
     alloy_rlp::encode(LoraPayload::Compose(LoraComposition { method: 0, parts: parts.into(), name: "mix".into() }))
 }
 
+/// An active adapter on the reversing model, which with it gives the input back.
+fn adapted(lab: &mut Lab) -> B256 {
+    let payload = LoraPayload::Adapter(adapter(lab.ready_model(), "tone", 4));
+    let id = B256::from_slice(&send(lab, 2, system::MODELS, 0, behind(0x54, &payload)).unwrap());
+    lab.add_model(id, |input| Ok(input.to_vec()));
+    lab.activate(id);
+    id
+}
+
 fn lora(lab: &mut Lab) -> Vec<u8> {
     alloy_rlp::encode(LoraPayload::Adapter(adapter(lab.ready_model(), "tone", 4)))
 }
@@ -248,6 +257,9 @@ fn deployments() -> Vec<Case> {
 fn inferences() -> Vec<Case> {
     vec![
         Case::class("replay", 0x52, 1, |lab| inference_payload(lab.ready_model(), &INPUT)).works(),
+        Case::class("replay with an adapter", 0x52, 1, |lab| inference_payload(adapted(lab), &INPUT)).works(),
+        Case::at("execution with an adapter", system::MODEL_EXEC, 1, |lab| [adapted(lab).as_slice(), &INPUT].concat())
+            .works(),
         Case::class("replay again", 0x52, 1, |lab| {
             let payload = inference_payload(lab.ready_model(), &INPUT);
             send(lab, 2, system::INFERENCE, 0, payload.clone().into()).unwrap();
