@@ -142,11 +142,39 @@ pub fn verify_aggregate(
     content: &[u8],
     sig: &Signature,
 ) -> Result<(), InvalidBls> {
-    let keys = keys.iter().map(public_key).collect::<Result<Vec<_>, _>>()?;
+    let keys = keys.iter().map(CheckedKey::new).collect::<Result<Vec<_>, _>>()?;
+    verify_aggregate_checked(&keys, domain, chain_id, content, sig)
+}
+
+/// A public key whose bytes were found good: it need not be decompressed and checked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckedKey(raw::PublicKey);
+
+impl CheckedKey {
+    /// Decompresses a key and checks its subgroup.
+    ///
+    /// # Errors
+    /// [`InvalidBls::Encoding`].
+    pub fn new(key: &PublicKey) -> Result<Self, InvalidBls> {
+        public_key(key).map(Self)
+    }
+}
+
+/// [`verify_aggregate`] with keys that were checked before.
+///
+/// # Errors
+/// As [`verify_aggregate`].
+pub fn verify_aggregate_checked(
+    keys: &[CheckedKey],
+    domain: Domain,
+    chain_id: u64,
+    content: &[u8],
+    sig: &Signature,
+) -> Result<(), InvalidBls> {
     if keys.is_empty() {
         return Err(InvalidBls::Signature);
     }
-    let refs: Vec<_> = keys.iter().collect();
+    let refs: Vec<_> = keys.iter().map(|key| &key.0).collect();
     verdict(signature(sig)?.fast_aggregate_verify(false, &domain.message(chain_id, content), DST, &refs))
 }
 

@@ -201,9 +201,12 @@ impl Chain {
         if self.committee.verified.contains(&id) {
             return Ok(());
         }
-        let keys = set.keys(&certificate.signers);
         let content = certificate.vote.encode();
-        bls::verify_aggregate(&keys, Domain::Vote, self.spec.chain_id, &content, &certificate.signature)
+        set.keys(&certificate.signers)
+            .and_then(|keys| {
+                let (chain_id, signature) = (self.spec.chain_id, &certificate.signature);
+                bls::verify_aggregate_checked(&keys, Domain::Vote, chain_id, &content, signature)
+            })
             .map_err(|error| InvalidStanding::CertificateSignature { target, error })?;
         self.committee.verified.put(id, ());
         Ok(())
@@ -245,8 +248,11 @@ impl Chain {
             return Err(InvalidStanding::ReadinessStake { model, is_two_thirds, signed, total: set.set().total() });
         }
         let content = readiness::content(&model, epoch);
-        let keys = set.keys(&certificate.signers);
-        bls::verify_aggregate(&keys, Domain::Readiness, self.spec.chain_id, &content, &certificate.signature)
+        set.keys(&certificate.signers)
+            .and_then(|keys| {
+                let (chain_id, signature) = (self.spec.chain_id, &certificate.signature);
+                bls::verify_aggregate_checked(&keys, Domain::Readiness, chain_id, &content, signature)
+            })
             .map_err(|error| InvalidStanding::ReadinessSignature { model, error })
     }
 

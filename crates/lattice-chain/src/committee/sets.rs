@@ -7,8 +7,11 @@ use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 use lattice_consensus::eligibility::{Member, SetSource, StakeSet};
 use lattice_state::State;
 use lattice_storage::{Batch, KvRead, StorageFault, Table};
-use lattice_types::{Bitmap, bls};
-use std::sync::Arc;
+use lattice_types::{
+    Bitmap,
+    bls::{self, InvalidBls},
+};
+use std::sync::{Arc, OnceLock};
 
 /// A stake set and its members' keys, as one chain block's state gives them.
 ///
@@ -18,6 +21,9 @@ pub struct EpochSet {
     set: StakeSet,
     /// Keys by position.
     keys: Vec<bls::PublicKey>,
+    /// The same, ready to verify with: most sets verify many certificates, and checking a key costs as much as adding a
+    /// hundred.
+    checked: OnceLock<Vec<bls::CheckedKey>>,
 }
 
 #[derive(RlpEncodable, RlpDecodable)]
@@ -46,7 +52,7 @@ impl EpochSet {
         // Members come from a registry that only grows: index and place are the same.
         let key = |member: &Member| registry[member.index as usize].public_key;
         let keys = set.members().iter().map(key).collect();
-        Self { set, keys }
+        Self { set, keys, checked: OnceLock::new() }
     }
 
     /// The set.
@@ -60,8 +66,18 @@ impl EpochSet {
     }
 
     /// Keys of the members that a bitmap names; the bitmap must fit the set.
-    pub fn keys(&self, signers: &Bitmap) -> Vec<bls::PublicKey> {
-        signers.positions().filter_map(|position| self.keys.get(position).copied()).collect()
+    ///
+    /// # Errors
+    /// When a member has a key that is none, which no registry takes.
+    pub fn keys(&self, signers: &Bitmap) -> Result<Vec<bls::CheckedKey>, InvalidBls> {
+        let checked = match self.checked.get() {
+            Some(checked) => checked,
+            None => {
+                let checked = self.keys.iter().map(bls::CheckedKey::new).collect::<Result<_, _>>()?;
+                self.checked.get_or_init(|| checked)
+            }
+        };
+        Ok(signers.positions().filter_map(|position| checked.get(position).copied()).collect())
     }
 
     pub(super) fn stage(&self, source: &B256, batch: &mut Batch) {
@@ -78,7 +94,7 @@ impl EpochSet {
             .map_err(|error| StorageFault::corrupt(Table::StakeSets, error.to_string()))?;
         let keys = row.iter().map(|member| member.public_key).collect();
         let members = row.into_iter().map(|member| Member { index: member.index, stake: member.stake }).collect();
-        Ok(Some(Self { set: StakeSet::from_members(members), keys }))
+        Ok(Some(Self { set: StakeSet::from_members(members), keys, checked: OnceLock::new() }))
     }
 }
 
