@@ -16,6 +16,8 @@ pub mod adapter;
 mod bit_tests;
 mod bytes;
 mod cost;
+#[cfg(test)]
+mod cost_times;
 pub mod dispute;
 mod error;
 mod float_mode;

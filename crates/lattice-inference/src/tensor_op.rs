@@ -110,7 +110,7 @@ pub struct TensorOpFault(String);
 /// Work of an operation, known from its header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TensorWork {
-    /// Multiply-accumulates.
+    /// Multiply-accumulates of integers.
     pub macs: u64,
     /// Weighted element steps: 1 = one vectorised arithmetic operation on one element.
     pub steps: u64,
@@ -226,18 +226,22 @@ impl<'i> TensorOp<'i> {
         elements.saturating_mul(width)
     }
 
-    /// What the run will cost.
+    /// What the run will cost. Products of f32 count as steps: where operands are subnormal, a multiply-accumulate takes
+    /// many cores a hundred cycles.
     pub fn work(&self) -> TensorWork {
         let (m, k, n) = (self.m as u64, self.k as u64, self.n as u64);
-        let (macs, weight) = match self.op {
-            Operation::Matmul => ((m * k).saturating_mul(n), 0),
-            Operation::Dot => (m * k, 0),
-            Operation::Softmax => (0, 12),
-            Operation::Layernorm => (0, 8),
-            Operation::Quantise | Operation::Argmax => (0, 4),
-            _ => (0, 1),
+        let elements = m * k;
+        let (macs, steps) = match (self.op, self.element) {
+            (Operation::Matmul, Element::F32) => (0, elements.saturating_mul(n).saturating_mul(4)),
+            (Operation::Matmul, _) => (elements.saturating_mul(n), 0),
+            (Operation::Dot, Element::F32) => (0, elements * 4),
+            (Operation::Dot, _) => (elements, 0),
+            (Operation::Softmax, _) => (0, elements * 12 + m * 16),
+            (Operation::Layernorm, _) => (0, elements * 8 + m * 16),
+            (Operation::Quantise | Operation::Argmax, _) => (0, elements * 4),
+            _ => (0, elements),
         };
-        TensorWork { macs, steps: m * k * weight, bytes: self.input_bytes.saturating_add(self.output_bytes()) }
+        TensorWork { macs, steps, bytes: self.input_bytes.saturating_add(self.output_bytes()) }
     }
 
     /// Computes the result: raw, little-endian, row-major; every NaN is 0x7fc00000.

@@ -8,7 +8,7 @@ use crate::{
     wallet::{AiTerms, LogEntry, Receipt, Wallet, poll},
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
-use lattice_execution::ai::{LOAD_GAS_PER_KIB, RUN_GAS_PER_BYTE, adapter_work};
+use lattice_execution::ai::{RUN_GAS_PER_BYTE, adapter_work, load_gas};
 use lattice_inference::{Graph, Tensor};
 use lattice_types::{
     Cid,
@@ -81,6 +81,11 @@ impl Package {
     pub fn with_commitments(mut self, commitments: Option<ModelCommitments>) -> Self {
         self.deploy.commitments = commitments;
         self
+    }
+
+    /// What the registration says.
+    pub const fn payload(&self) -> &ModelDeployPayload {
+        &self.deploy
     }
 
     /// Bytes of the artifact.
@@ -204,7 +209,7 @@ pub struct Callable {
 fn ai_gas_of(model: &Value) -> Option<u64> {
     let field = |name: &str| quantity(&model[name]).or_else(|| model[name].as_u64());
     let moved = field("inputBytes")?.saturating_add(field("outputBytes")?).saturating_mul(RUN_GAS_PER_BYTE);
-    let loaded = field("artifactBytes")?.div_ceil(1024).saturating_mul(LOAD_GAS_PER_KIB);
+    let loaded = load_gas(field("artifactBytes")?);
     Some(field("gas")?.saturating_add(moved).saturating_add(loaded))
 }
 
@@ -425,7 +430,7 @@ mod tests {
     #[test]
     fn the_bound_on_ai_gas_covers_loading_and_the_run() {
         let model = json!({ "gas": "0x3e8", "inputBytes": 100, "outputBytes": "0xa", "artifactBytes": 2049 });
-        assert_eq!(ai_gas_of(&model), Some(1000 + 110 + 3 * LOAD_GAS_PER_KIB));
+        assert_eq!(ai_gas_of(&model), Some(1000 + 110 + load_gas(2049)));
         assert_eq!(ai_gas_of(&json!({})), None);
     }
 }

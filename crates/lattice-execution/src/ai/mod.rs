@@ -20,7 +20,7 @@ mod records;
 pub mod requests;
 
 pub use abi::revert_reason;
-pub use gas::{LOAD_GAS_PER_KIB, RUN_GAS_PER_BYTE, adapter_work, model_run_gas};
+pub use gas::{RUN_GAS_PER_BYTE, adapter_work, load as load_gas, model_run_gas};
 pub use host::{AiHost, InferenceEngine};
 pub use lane::{AiLane, LanePrice};
 pub use precompiles::LatticePrecompiles;

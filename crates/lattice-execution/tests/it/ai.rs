@@ -8,7 +8,7 @@ use alloy_consensus::EMPTY_ROOT_HASH;
 use alloy_primitives::{B256, Bytes, TxKind, U256, keccak256};
 use lattice_execution::{
     CallRequest, ExecutionError, FOR_GOOD, InferenceError, ModelRecord, ModelStatus, Outcome, SimulationError,
-    ai::{AccountRecord, LOAD_GAS_PER_KIB, ModelLine, ModelPermission, model_slot},
+    ai::{AccountRecord, ModelLine, ModelPermission, load_gas, model_slot},
     artifact_list_cid, inference_record, inference_root, model_count, model_root, models, training_root,
 };
 use lattice_types::{
@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 
 const INPUT: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
 /// Loading 10,000 bytes.
-const LOADING: u64 = 10 * LOAD_GAS_PER_KIB;
+const LOADING: u64 = load_gas(10_000);
 /// Static cost and 16 bytes moved.
 const RUN: u64 = 50_016;
 

@@ -5,12 +5,12 @@ use alloy_consensus::TxEip1559;
 use alloy_eips::eip2930::AccessList;
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
 use lattice_execution::{
-    AiLane, CallRequest, GasEstimate, LanePrice, Outcome, SimulationError, ai::LOAD_GAS_PER_KIB, simulate,
+    AiLane, CallRequest, GasEstimate, LanePrice, Outcome, SimulationError, ai::load_gas, simulate,
 };
 use lattice_types::{ChainSpec, TxEnvelope, ai_gas, system};
 
 const INPUT: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
-const LOADING: u64 = 10 * LOAD_GAS_PER_KIB;
+const LOADING: u64 = load_gas(10_000);
 const RUN: u64 = 50_016;
 
 /// A lane that the test model can fill: a run is more than the default, three fill the pool.
@@ -156,7 +156,7 @@ fn an_estimate_says_what_to_declare() {
         panic!()
     };
     assert!(error.to_string().contains(&B256::from(U256::from(needed)).to_string()), "{error}");
-    assert_eq!(needed, 1_013 + 63_302, "loading and run at the price after two eighths more");
+    assert_eq!(needed, 8_354 + 63_302, "loading and run at the price after two eighths more");
     let Err(error) = estimate(&request(Some(7))) else { panic!() };
     assert!(error.to_string().contains("declared bound of 7 AI gas is too small"), "{error}");
 

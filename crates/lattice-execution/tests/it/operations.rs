@@ -9,9 +9,9 @@ use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use lattice_execution::{
     Executed, ModelRecord,
     ai::{
-        ANSWER_CHALLENGE_BLOCKS, AccountRecord, AdapterKind, AdapterRecord, BondedRecord, JobStatus, LOAD_GAS_PER_KIB,
-        ModelPermission, RequestStatus, StakeRecord, TRAINING_CHALLENGE_BLOCKS, TrainingRecord, UNSTAKE_BLOCKS,
-        adapter_work, revert_reason,
+        ANSWER_CHALLENGE_BLOCKS, AccountRecord, AdapterKind, AdapterRecord, BondedRecord, JobStatus, ModelPermission,
+        RequestStatus, StakeRecord, TRAINING_CHALLENGE_BLOCKS, TrainingRecord, UNSTAKE_BLOCKS, adapter_work, load_gas,
+        revert_reason,
     },
     inference_root, model_root, registrations, training_root,
 };
@@ -502,7 +502,7 @@ fn a_base_runs_with_active_adapters_under_their_id() {
     // Records that are read: six slots, and two for each part of a composition.
     assert_eq!(one - plain, 6 * 2_100 + adapter_work(&[(99, 4)], 10_000));
     assert_eq!(two - plain, 10 * 2_100 + adapter_work(&[(99, 4), (99, 4)], 10_000));
-    assert!(adapter_work(&[(99, 4)], 10_000) > 10_000 / 1024 * LOAD_GAS_PER_KIB);
+    assert!(adapter_work(&[(99, 4)], 10_000) > load_gas(10_000));
     send(&mut lab, 0, system::MODELS, 0, RetireModel { model_id: base }.input()).unwrap();
     refused(infer(&mut lab, ids[0]), "is retired");
     // Ranks that no merge takes.

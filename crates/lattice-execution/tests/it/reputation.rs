@@ -11,7 +11,7 @@ use lattice_execution::{
     LanePrice, ModelRecord, Outcome,
     ai::{
         ANSWER_CHALLENGE_BLOCKS, AccountRecord, BURNED_PART, BondedRecord, CHALLENGE_INPUT_BYTES_MAX,
-        CHALLENGE_WORK_MAX, LOAD_GAS_PER_KIB, RequestStatus, StakeRecord, TRAINING_CHALLENGE_BLOCKS, WEI_PER_POINT,
+        CHALLENGE_WORK_MAX, RequestStatus, StakeRecord, TRAINING_CHALLENGE_BLOCKS, WEI_PER_POINT, load_gas,
     },
 };
 use lattice_types::{
@@ -30,7 +30,7 @@ const FEE: u128 = 400 * GWEI;
 /// The model whose challenge is the largest that is accepted: its gas makes up what loading and moving bytes leave.
 fn largest(work: u64) -> ModelDeployPayload {
     let payload = deploy_payload(model_id());
-    let loading = payload.artifact_bytes.div_ceil(1_024) * LOAD_GAS_PER_KIB;
+    let loading = load_gas(payload.artifact_bytes);
     ModelDeployPayload { gas: work - loading - 16, ..payload }
 }
 

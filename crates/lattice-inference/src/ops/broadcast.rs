@@ -1,6 +1,8 @@
 //! NumPy broadcasting: shapes, and loops over operands that are read with repetition.
 
 use super::OpResult;
+use crate::cost::rows;
+use crate::graph::TensorType;
 
 /// The common shape of operands, or which dimensions disagree.
 pub(crate) fn broadcast_shapes(shapes: &[&[usize]]) -> OpResult<Vec<usize>> {
@@ -199,6 +201,15 @@ pub(crate) fn expand<T: Copy>(v: &[T], shape: &[usize], out: &[usize]) -> Vec<T>
         _ => result.extend((0..n).map(|i| v[at + i * stride])),
     });
     result
+}
+
+/// Steps of beginning one row of a broadcast.
+pub(crate) const ROW_STEPS: u64 = 80;
+
+/// Rows that a broadcast of these operands begins; none when they walk in step.
+pub(crate) fn broadcast_rows(operands: &[&TensorType], result: &TensorType) -> usize {
+    let in_step = |ty: &&TensorType| ty.shape == result.shape || ty.elements() == 1;
+    if operands.iter().all(in_step) { 0 } else { rows(result) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Comparison, logic, bit operations and selection, with broadcasting.
 
-use super::broadcast::{Loops, broadcast_shapes, zip};
+use super::broadcast::{Loops, ROW_STEPS, broadcast_rows, broadcast_shapes, zip};
 use super::{Attributes, OpResult, OpSpec, operands, tensor};
 use crate::cost::Work;
 use crate::graph::TensorType;
@@ -12,7 +12,10 @@ macro_rules! specs {
             code: $code,
             name: $text,
             infer: $infer,
-            work: |_, _, results| Work::steps(2, &results[0]),
+            work: |_, types, results| {
+                Work::steps(if types.len() == 3 { 14 } else { 4 }, &results[0])
+                    .and(ROW_STEPS, broadcast_rows(types, &results[0]))
+            },
             run: $run::<$code>,
         };)*
         pub(super) const ALL: &[&OpSpec] = &[$(&$name),*];

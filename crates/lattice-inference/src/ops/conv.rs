@@ -9,7 +9,7 @@ use crate::cost::Work;
 use crate::graph::TensorType;
 use crate::kernels::Isa;
 use crate::kernels::dual_kernel;
-use crate::kernels::gemm::{KC, NR, PackedLeft, Panels, gemm_block};
+use crate::kernels::gemm::{KC, MR, NR, PackedLeft, Panels, gemm_block};
 use crate::tensor::{DType, Data, Tensor};
 use core::ops::Range;
 
@@ -190,20 +190,26 @@ fn infer(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<TensorT
 
 fn work(attributes: &Attributes, types: &[&TensorType], results: &[TensorType]) -> Work {
     let per_output: usize = types[1].shape[1..].iter().product();
-    // Depthwise and f64 convolutions do not reach the matrix kernels' rate.
-    let slow = if types[0].dtype == DType::F64 {
-        16
-    } else if types[1].shape[1] == 1 {
-        4
-    } else {
-        1
+    let (outputs, group) = (types[1].shape[0].max(1), attributes.read_size(4).unwrap_or(1).max(1));
+    let (elements, in_group) = (results[0].elements(), outputs / group);
+    // Depthwise and f64 convolutions do not reach the matrix kernels' rate; those compute whole tiles of outputs.
+    let is_direct = types[1].shape[1] == 1 && in_group <= 2;
+    let (slow, outputs_done) = match types[0].dtype {
+        DType::F64 => (350, elements),
+        _ if is_direct => (4, elements),
+        _ => (1, elements / outputs * group * in_group.next_multiple_of(MR)),
     };
     // A block of patches, and the images with their padding written out.
     let patches = (per_output as u64).saturating_mul(COLUMNS as u64 * 4);
     Work {
         scratch_bytes: patches.saturating_add(padded_bytes(attributes, types)),
-        ..Work::macs(&[results[0].elements(), per_output, slow])
+        ..Work::macs(&[outputs_done, per_output, slow])
     }
+    .and(if is_direct { 30 } else { 6 }, elements)
+    // Every group begins anew.
+    .and(250, group.saturating_mul(results[0].shape[0]))
+    // Every element of every patch is gathered.
+    .and(if is_direct { 0 } else { 12 }, (elements / outputs * group).saturating_mul(per_output))
 }
 
 /// Bytes of the images with padding.

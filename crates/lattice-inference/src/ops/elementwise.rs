@@ -3,7 +3,7 @@
 //! f32 goes through [`crate::kernels`]; f64 uses the same definitions in f64; integers wrap, and an integer division by zero
 //! is refused.
 
-use super::broadcast::{broadcast_shapes, try_zip, zip};
+use super::broadcast::{ROW_STEPS, broadcast_rows, broadcast_shapes, try_zip, zip};
 use super::{Attributes, OpResult, OpSpec, operands, tensor};
 use crate::cost::Work;
 use crate::graph::TensorType;
@@ -18,7 +18,7 @@ macro_rules! unary_ops {
             code: $code,
             name: $text,
             infer: infer_unary::<$code>,
-            work: |_, _, results| Work::steps($steps, &results[0]),
+            work: |_, _, results| unary_work($steps, &results[0]),
             run: run_unary::<$code>,
         };)*
         pub(super) const UNARY: &[&OpSpec] = &[$(&$name),*];
@@ -36,24 +36,24 @@ unary_ops! {
     ROUND 0x0107 "Round" 1;
     SIGN 0x0108 "Sign" 1;
     RELU 0x0109 "Relu" 1;
-    EXP 0x010a "Exp" 4;
-    TANH 0x010b "Tanh" 5;
+    EXP 0x010a "Exp" 5;
+    TANH 0x010b "Tanh" 7;
     SIGMOID 0x010c "Sigmoid" 6;
-    ERF 0x010d "Erf" 8;
-    LOG 0x010e "Log" 40;
-    SOFTPLUS 0x010f "Softplus" 60;
+    ERF 0x010d "Erf" 14;
+    LOG 0x010e "Log" 70;
+    SOFTPLUS 0x010f "Softplus" 150;
     SOFTSIGN 0x0110 "Softsign" 4;
     SIN 0x0111 "Sin" 80;
     COS 0x0112 "Cos" 80;
-    TAN 0x0113 "Tan" 100;
-    ASIN 0x0114 "Asin" 60;
-    ACOS 0x0115 "Acos" 60;
-    ATAN 0x0116 "Atan" 60;
-    SINH 0x0117 "Sinh" 80;
-    COSH 0x0118 "Cosh" 80;
-    ASINH 0x0119 "Asinh" 80;
+    TAN 0x0113 "Tan" 190;
+    ASIN 0x0114 "Asin" 135;
+    ACOS 0x0115 "Acos" 85;
+    ATAN 0x0116 "Atan" 330;
+    SINH 0x0117 "Sinh" 130;
+    COSH 0x0118 "Cosh" 330;
+    ASINH 0x0119 "Asinh" 180;
     ACOSH 0x011a "Acosh" 80;
-    ATANH 0x011b "Atanh" 80;
+    ATANH 0x011b "Atanh" 155;
     LEAKY_RELU 0x0120 "LeakyRelu" 1;
     ELU 0x0121 "Elu" 60;
     CELU 0x0122 "Celu" 60;
@@ -68,7 +68,7 @@ macro_rules! binary_ops {
             code: $code,
             name: $text,
             infer: infer_binary::<$code>,
-            work: |_, _, results| Work::steps($steps, &results[0]),
+            work: |_, types, results| binary_work($steps, types, &results[0]),
             run: run_binary::<$code>,
         };)*
         pub(super) const BINARY: &[&OpSpec] = &[$(&$name),*];
@@ -76,16 +76,36 @@ macro_rules! binary_ops {
 }
 
 binary_ops! {
-    ADD 0x0201 "Add" 1;
-    SUB 0x0202 "Sub" 1;
-    MUL 0x0203 "Mul" 1;
+    ADD 0x0201 "Add" 4;
+    SUB 0x0202 "Sub" 4;
+    MUL 0x0203 "Mul" 4;
     DIV 0x0204 "Div" 3;
-    MAX 0x0205 "Max" 1;
-    MIN 0x0206 "Min" 1;
-    POW 0x0207 "Pow" 150;
-    PRELU 0x0208 "PRelu" 1;
-    MOD 0x0209 "Mod" 80;
-    FMOD 0x020a "Fmod" 80;
+    MAX 0x0205 "Max" 4;
+    MIN 0x0206 "Min" 4;
+    POW 0x0207 "Pow" 600;
+    PRELU 0x0208 "PRelu" 4;
+    MOD 0x0209 "Mod" 600;
+    FMOD 0x020a "Fmod" 600;
+}
+
+/// f64 has no vector kernels: rounding is a call, and polynomials are libm's functions.
+fn unary_work(steps: u64, result: &TensorType) -> Work {
+    let more = match (result.dtype, steps) {
+        (DType::F64, ..3) => 45,
+        (DType::F64, _) => 520,
+        _ => 0,
+    };
+    Work::steps(steps + more, result)
+}
+
+/// Integers are divided one by one, and f64 has no vector kernels.
+fn binary_work(steps: u64, types: &[&TensorType], result: &TensorType) -> Work {
+    let steps = match result.dtype {
+        DType::F64 => steps + 40,
+        dtype if steps == 3 && !dtype.is_float() => 60,
+        _ => steps,
+    };
+    Work::steps(steps, result).and(ROW_STEPS, broadcast_rows(types, result))
 }
 
 /// Whether an operator is one of this file: it computes each element from those at the same place.

@@ -2,17 +2,17 @@
 
 use super::broadcast::strides_of;
 use super::{Attributes, OpResult, OpSpec, operands, tensor};
-use crate::cost::Work;
+use crate::cost::{Work, rows};
 use crate::graph::TensorType;
 use crate::tensor::{DType, Data, Tensor, map_data};
 
 macro_rules! specs {
-    ($($(#[$doc:meta])* $name:ident $code:literal $text:literal $infer:ident $run:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident $code:literal $text:literal $infer:ident $work:ident $run:ident;)*) => {
         $($(#[$doc])* pub(crate) static $name: OpSpec = OpSpec {
             code: $code,
             name: $text,
             infer: $infer,
-            work: |_, _, results| Work::steps(4, &results[0]),
+            work: $work,
             run: $run,
         };)*
         pub(super) const ALL: &[&OpSpec] = &[$(&$name),*];
@@ -21,18 +21,50 @@ macro_rules! specs {
 
 specs! {
     /// Operands: data, integer indices. Attribute: axis.
-    GATHER 0x0b01 "Gather" infer_gather run_gather;
+    GATHER 0x0b01 "Gather" infer_gather gather_work run_gather;
     /// Operands: data, integer indices of the same rank. Attribute: axis.
-    GATHER_ELEMENTS 0x0b02 "GatherElements" infer_gather_elements run_gather_elements;
+    GATHER_ELEMENTS 0x0b02 "GatherElements" infer_gather_elements elements_work run_gather_elements;
     /// Operands: data, integer indices. Attribute: number of batch dimensions.
-    GATHER_ND 0x0b03 "GatherND" infer_gather_nd run_gather_nd;
+    GATHER_ND 0x0b03 "GatherND" infer_gather_nd nd_work run_gather_nd;
     /// Operands: data, integer indices, updates of the indices' shape. Attributes: axis, reduction (see [`Reduction`]).
-    SCATTER_ELEMENTS 0x0b04 "ScatterElements" infer_scatter_elements run_scatter_elements;
+    SCATTER_ELEMENTS 0x0b04 "ScatterElements" infer_scatter_elements elements_work run_scatter_elements;
     /// Operands: data, integer indices, updates. Attribute: reduction (see [`Reduction`]).
-    SCATTER_ND 0x0b05 "ScatterND" infer_scatter_nd run_scatter_nd;
+    SCATTER_ND 0x0b05 "ScatterND" infer_scatter_nd nd_work run_scatter_nd;
     /// Operands: integer indices, f32 table [rows, columns]. One row of the table (plus +0) for each index; an index outside
     /// the table gives a row of +0. It is the product of one-hot rows with the table, without the zeros.
-    LOOKUP 0x0b06 "Lookup" infer_lookup run_lookup;
+    LOOKUP 0x0b06 "Lookup" infer_lookup gather_work run_lookup;
+}
+
+/// Steps of one copy from or to a place that an index names, wherever in memory it is.
+const COPY_STEPS: u64 = 60;
+/// Steps of each coordinate of an index.
+const COORDINATE_STEPS: u64 = 40;
+
+/// Gather and Lookup: one copy for each index and what lies before the axis.
+fn gather_work(attributes: &Attributes, types: &[&TensorType], results: &[TensorType]) -> Work {
+    // Lookup has no axis, and its indices come first.
+    let copies = match attributes.as_slice() {
+        [] => types[0].elements(),
+        _ => {
+            let axis = attributes.read_axis(0, types[0].shape.len()).unwrap_or(0);
+            types[0].shape[..axis].iter().product::<usize>().saturating_mul(types[1].elements())
+        }
+    };
+    Work::steps(2, &results[0]).and(COPY_STEPS, copies)
+}
+
+/// GatherElements and ScatterElements: every index names a place by all coordinates.
+fn elements_work(_: &Attributes, types: &[&TensorType], results: &[TensorType]) -> Work {
+    let each = COPY_STEPS + COORDINATE_STEPS * (1 + types[0].shape.len() as u64);
+    Work::steps(2, &results[0]).and(each, types[1].elements())
+}
+
+/// GatherND and ScatterND: an index is a row of coordinates, and names a block.
+fn nd_work(_: &Attributes, types: &[&TensorType], results: &[TensorType]) -> Work {
+    let updates = types.get(2).map_or(0, |ty| ty.elements());
+    let coordinates = COORDINATE_STEPS.saturating_mul(types[1].elements() as u64);
+    let work = Work::steps(4, &results[0]).and(8, updates).and(COPY_STEPS, rows(types[1]));
+    Work { steps: work.steps.saturating_add(coordinates), ..work }
 }
 
 fn integer(ty: &TensorType) -> OpResult<()> {

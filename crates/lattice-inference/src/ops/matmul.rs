@@ -2,10 +2,10 @@
 
 use super::broadcast::{Loops, broadcast_shapes};
 use super::{Attributes, OpResult, OpSpec, operands, tensor};
-use crate::cost::Work;
+use crate::cost::{Work, rows};
 use crate::graph::TensorType;
 use crate::kernels::Isa;
-use crate::kernels::gemm::{PackedRight, gemm};
+use crate::kernels::gemm::{NR, PackedRight, gemm};
 use crate::tensor::{DType, Data, Tensor};
 
 /// a [.., m, k] times b [.., k, n]; both of rank 2 or more.
@@ -48,9 +48,17 @@ fn work(_: &Attributes, types: &[&TensorType], results: &[TensorType]) -> Work {
     // One matrix of each operand may be packed beside the originals.
     let matrix = |ty: &TensorType| ty.shape.iter().rev().take(2).product::<usize>() as u64 * 4;
     let scratch_bytes = matrix(types[1]).saturating_mul(2).saturating_add(1 << 20);
-    // Types other than f32 run plain loops.
-    let slow = if types[0].dtype == DType::F32 { 1 } else { 16 };
-    Work { scratch_bytes, ..Work::macs(&[results[0].elements(), k, slow]) }
+    // Types other than f32 run plain loops; f32 computes whole tiles.
+    let n = results[0].shape.last().copied().unwrap_or(1);
+    let (columns, slow) = match types[0].dtype {
+        DType::F32 => (n.next_multiple_of(NR), 1),
+        DType::F64 => (n, 64),
+        _ => (n, 32),
+    };
+    // Every product of a batch begins anew, unless all share one right operand.
+    let batch = if types[1].shape.len() <= 2 { 1 } else { results[0].shape.iter().rev().skip(2).product() };
+    let macs = Work::macs(&[rows(&results[0]), columns, k, slow]);
+    Work { scratch_bytes, ..macs }.and(4, results[0].elements()).and(800, batch)
 }
 
 fn run(_: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {

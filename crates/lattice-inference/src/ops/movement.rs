@@ -2,17 +2,17 @@
 
 use super::broadcast::{broadcast_shapes, expand, strides_of};
 use super::{Attributes, OpResult, OpSpec, operands, tensor};
-use crate::cost::Work;
+use crate::cost::{Work, rows};
 use crate::graph::TensorType;
 use crate::tensor::{Data, Tensor, element_count, map_data};
 
 macro_rules! specs {
-    ($($(#[$doc:meta])* $name:ident $code:literal $text:literal $infer:ident $run:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident $code:literal $text:literal $infer:ident $work:expr, $run:ident;)*) => {
         $($(#[$doc])* pub(crate) static $name: OpSpec = OpSpec {
             code: $code,
             name: $text,
             infer: $infer,
-            work: |_, _, results| Work::steps(1, &results[0]),
+            work: $work,
             run: $run,
         };)*
         pub(crate) const ALL: &[&OpSpec] = &[$(&$name),*];
@@ -21,18 +21,25 @@ macro_rules! specs {
 
 specs! {
     /// Attribute: the new shape.
-    RESHAPE 0x0a01 "Reshape" infer_reshape run_reshape;
+    RESHAPE 0x0a01 "Reshape" infer_reshape |_, _, results| Work::steps(1, &results[0]), run_reshape;
     /// Attribute: for each result axis the operand axis it shows.
-    TRANSPOSE 0x0a02 "Transpose" infer_transpose run_transpose;
+    TRANSPOSE 0x0a02 "Transpose" infer_transpose |_, _, results| Work::steps(40, &results[0]), run_transpose;
     /// Attributes: first index, step and length along each axis.
-    SLICE 0x0a03 "Slice" infer_slice run_slice;
+    SLICE 0x0a03 "Slice" infer_slice |_, _, results| Work::steps(12, &results[0]), run_slice;
     /// Attribute: axis.
-    CONCAT 0x0a04 "Concat" infer_concat run_concat;
+    CONCAT 0x0a04 "Concat" infer_concat concat_work, run_concat;
     /// Attribute: the shape to broadcast to.
-    EXPAND 0x0a05 "Expand" infer_expand run_expand;
+    EXPAND 0x0a05 "Expand" infer_expand |_, _, results| Work::steps(2, &results[0]).and(40, rows(&results[0])), run_expand;
     /// Operands: x, a scalar fill value. Attributes: elements before and after along each axis, mode (0 constant, 1 edge,
     /// 2 reflect, 3 wrap).
-    PAD 0x0a06 "Pad" infer_pad run_pad;
+    PAD 0x0a06 "Pad" infer_pad |_, _, results| Work::steps(12, &results[0]).and(80, rows(&results[0])), run_pad;
+}
+
+/// Every operand begins a copy anew for each index before the axis.
+fn concat_work(attributes: &Attributes, types: &[&TensorType], results: &[TensorType]) -> Work {
+    let axis = attributes.read_axis(0, results[0].shape.len()).unwrap_or(0);
+    let outer: usize = results[0].shape[..axis].iter().product();
+    Work::steps(2, &results[0]).and(40, outer.saturating_mul(types.len()))
 }
 
 fn infer_reshape(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<TensorType>> {

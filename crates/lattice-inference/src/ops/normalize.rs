@@ -4,7 +4,7 @@
 //! fixed tree; a row's bits do not depend on the other rows.
 
 use super::{Attributes, OpResult, OpSpec, operands, tensor};
-use crate::cost::Work;
+use crate::cost::{Work, rows};
 use crate::graph::TensorType;
 use crate::kernels::Isa;
 use crate::kernels::dual_kernel;
@@ -17,7 +17,7 @@ pub(crate) static SOFTMAX: OpSpec = OpSpec {
     code: 0x0901,
     name: "Softmax",
     infer: infer_softmax,
-    work: |_, types, _| Work::steps(12, types[0]),
+    work: |_, types, _| row_work(types[0], 36, 730, rows(types[0])),
     run: run_softmax::<false>,
 };
 
@@ -26,20 +26,25 @@ pub(crate) static LOG_SOFTMAX: OpSpec = OpSpec {
     code: 0x0902,
     name: "LogSoftmax",
     infer: infer_softmax,
-    work: |_, types, _| Work::steps(12, types[0]),
+    work: |_, types, _| row_work(types[0], 36, 730, rows(types[0])),
     run: run_softmax::<true>,
 };
 
 /// (x - mean) / sqrt(variance + epsilon) over the dimensions from an axis on. Attributes: axis, epsilon.
-pub(crate) static NORMALIZE: OpSpec = OpSpec {
-    code: 0x0903,
-    name: "Normalize",
-    infer: infer_normalize,
-    work: |_, types, _| Work::steps(6, types[0]),
-    run: run_normalize,
-};
+pub(crate) static NORMALIZE: OpSpec =
+    OpSpec { code: 0x0903, name: "Normalize", infer: infer_normalize, work: work_normalize, run: run_normalize };
 
 pub(super) const ALL: &[&OpSpec] = &[&SOFTMAX, &LOG_SOFTMAX, &NORMALIZE];
+
+/// Steps of an element of f32 and of f64, and of beginning a row.
+fn row_work(x: &TensorType, f32_steps: u64, f64_steps: u64, rows: usize) -> Work {
+    Work::steps(if x.dtype == DType::F64 { f64_steps } else { f32_steps }, x).and(500, rows)
+}
+
+fn work_normalize(attributes: &Attributes, types: &[&TensorType], _: &[TensorType]) -> Work {
+    let axis = attributes.read_axis(0, types[0].shape.len()).unwrap_or(0);
+    row_work(types[0], 6, 125, types[0].shape[..axis].iter().product())
+}
 
 fn float(x: &TensorType) -> OpResult<()> {
     if matches!(x.dtype, DType::F32 | DType::F64) { Ok(()) } else { Err(format!("it is not defined for {}", x.dtype)) }

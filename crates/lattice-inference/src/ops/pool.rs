@@ -131,7 +131,7 @@ pub(crate) fn window_work(attributes: &Attributes, _: &[&TensorType], results: &
     let windows = results[0].shape[2..].iter().fold(1u64, |p, &o| p.saturating_mul(o as u64));
     // The table of window positions is shared by all planes.
     let scratch_bytes = windows.saturating_mul(taps).saturating_mul(8);
-    Work { scratch_bytes, ..Work::steps(taps.saturating_mul(2).saturating_add(8), &results[0]) }
+    Work { scratch_bytes, ..Work::steps(taps.saturating_mul(58).saturating_add(120), &results[0]) }
 }
 
 /// Applies a window function plane by plane.

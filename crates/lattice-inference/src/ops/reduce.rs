@@ -6,7 +6,7 @@
 
 use super::movement::transpose;
 use super::{Attributes, OpResult, OpSpec, operands, tensor};
-use crate::cost::Work;
+use crate::cost::{Work, rows};
 use crate::graph::TensorType;
 use crate::kernels::Isa;
 use crate::kernels::elementwise::{max, min};
@@ -14,19 +14,19 @@ use crate::kernels::reduce::{LANES, max_rows, sum_columns, sum_rows, tree};
 use crate::tensor::{DType, Data, Tensor, map_data};
 
 macro_rules! specs {
-    ($($name:ident $code:literal $text:literal;)*) => {
+    ($($name:ident $code:literal $text:literal $steps:literal;)*) => {
         $(
             /// Attributes: axes (ascending), whether reduced axes stay with size 1.
-            pub(crate) static $name: OpSpec = OpSpec { code: $code, name: $text, infer, work, run: run::<$code> };
+            pub(crate) static $name: OpSpec = OpSpec { code: $code, name: $text, infer, work: work::<$steps>, run: run::<$code> };
         )*
     };
 }
 
 specs! {
-    SUM 0x0801 "ReduceSum";
-    MAX 0x0802 "ReduceMax";
-    MIN 0x0803 "ReduceMin";
-    PROD 0x0804 "ReduceProd";
+    SUM 0x0801 "ReduceSum" 4;
+    MAX 0x0802 "ReduceMax" 40;
+    MIN 0x0803 "ReduceMin" 40;
+    PROD 0x0804 "ReduceProd" 40;
 }
 
 /// Running sum along an axis, one ascending chain. Attributes: axis, exclusive, reverse.
@@ -34,7 +34,7 @@ pub(crate) static CUM_SUM: OpSpec = OpSpec {
     code: 0x0805,
     name: "CumSum",
     infer: infer_cum_sum,
-    work: |_, _, results| Work::steps(8, &results[0]),
+    work: |_, _, results| Work::steps(80, &results[0]),
     run: run_cum_sum,
 };
 
@@ -65,10 +65,15 @@ fn infer(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<TensorT
     Ok(vec![TensorType::new(x.dtype, result_shape(attributes, &x.shape)?.1)])
 }
 
-fn work(_: &Attributes, types: &[&TensorType], _: &[TensorType]) -> Work {
+/// Sums along rows take vectors, the rest one element after the other; every row along the last axis begins anew.
+fn work<const STEPS: u64>(attributes: &Attributes, types: &[&TensorType], results: &[TensorType]) -> Work {
+    let rank = types[0].shape.len();
+    let along_rows = attributes.read_axes(0, rank).is_ok_and(|axes| axes.contains(&rank.saturating_sub(1)));
     // A transposed copy when the axes are not neighbours.
     let scratch_bytes = types[0].bytes() as u64;
-    Work { scratch_bytes, ..Work::steps(3, types[0]) }
+    let begun = if along_rows { results[0].elements() } else { rows(&results[0]) };
+    let steps = if types[0].dtype == DType::F32 { STEPS } else { STEPS.max(20) };
+    Work { scratch_bytes, ..Work::steps(steps, types[0]) }.and(500, begun)
 }
 
 /// Three nested sizes: the reduced axes in the middle.

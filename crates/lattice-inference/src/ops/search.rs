@@ -13,7 +13,7 @@ pub(crate) static ARG_MAX: OpSpec = OpSpec {
     code: 0x0c01,
     name: "ArgMax",
     infer: infer_arg,
-    work: |_, types, _| Work::steps(4, types[0]),
+    work: |_, types, _| Work::steps(30, types[0]),
     run: run_arg::<true>,
 };
 /// Attributes as [`ARG_MAX`].
@@ -21,19 +21,21 @@ pub(crate) static ARG_MIN: OpSpec = OpSpec {
     code: 0x0c02,
     name: "ArgMin",
     infer: infer_arg,
-    work: |_, types, _| Work::steps(4, types[0]),
+    work: |_, types, _| Work::steps(30, types[0]),
     run: run_arg::<false>,
 };
 /// Results: values and i64 positions, sorted. Attributes: axis, count, whether the largest are wanted.
-pub(crate) static TOP_K: OpSpec = OpSpec {
-    code: 0x0c03,
-    name: "TopK",
-    infer: infer_top_k,
-    work: |_, types, _| Work { scratch_bytes: types[0].elements() as u64 * 8, ..Work::steps(64, types[0]) },
-    run: run_top_k,
-};
+pub(crate) static TOP_K: OpSpec =
+    OpSpec { code: 0x0c03, name: "TopK", infer: infer_top_k, work: work_top_k, run: run_top_k };
 
 pub(super) const ALL: &[&OpSpec] = &[&ARG_MAX, &ARG_MIN, &TOP_K];
+
+/// A sort of each row: comparisons by the logarithm of its length.
+fn work_top_k(attributes: &Attributes, types: &[&TensorType], _: &[TensorType]) -> Work {
+    let axis = attributes.read_axis(0, types[0].shape.len()).unwrap_or(0);
+    let depth = types[0].shape.get(axis).map_or(0, |&n| u64::from(n.max(1).ilog2()));
+    Work { scratch_bytes: types[0].elements() as u64 * 8, ..Work::steps(60 + 100 * (depth + 1), types[0]) }
+}
 
 /// Total order of elements: -0 equals +0, NaN is above everything.
 trait Ordered: Copy {

@@ -5,6 +5,7 @@
 mod asm;
 mod bad_input;
 mod bench;
+mod bench_gas;
 mod binary;
 mod demo;
 mod dev;

@@ -192,6 +192,48 @@ fn addition() -> Vec<u8> {
     input
 }
 
+/// A TENSOR_OP on two rows of two, by its code and that of its type.
+fn tensor<const OP: u8, const TYPE: u8>(_: &mut Lab) -> Vec<u8> {
+    let mut input = vec![OP, TYPE, 0, 0];
+    let n = if OP == 3 { 2 } else { 1u32 };
+    input.extend([2, 2, n].iter().flat_map(|dim| dim.to_le_bytes()));
+    match OP {
+        7 => input.extend(1e-5f32.to_le_bytes()),
+        9 | 10 => input.extend([0.5f32.to_le_bytes(), 3i32.to_le_bytes()].concat()),
+        _ => {}
+    }
+    let elements = if matches!(OP, 1..=4) { 8 } else { 4 };
+    for element in 1..=elements {
+        match TYPE {
+            1 => input.push(element * 31),
+            2 => input.extend((i32::from(element) << 27).to_le_bytes()),
+            _ => input.extend((f32::from(element) - 2.5).to_le_bytes()),
+        }
+    }
+    input
+}
+
+/// Every operation of TENSOR_OP with every type that it is defined for.
+fn tensors() -> Vec<Case> {
+    macro_rules! cases {
+        ($($name:literal $op:literal: $($ty:literal)*;)*) => {
+            vec![$($(Case::at($name, system::TENSOR_OP, 1, tensor::<$op, $ty>).works(),)*)*]
+        };
+    }
+    cases! {
+        "tensor add" 1: 1 2 3;
+        "tensor mul" 2: 1 2 3;
+        "tensor matmul" 3: 1 2 3;
+        "tensor dot" 4: 1 2 3;
+        "tensor relu" 5: 1 2 3;
+        "tensor softmax" 6: 3;
+        "tensor layernorm" 7: 3;
+        "tensor argmax" 8: 1 2 3;
+        "tensor quantise" 9: 3;
+        "tensor dequantise" 10: 1 2;
+    }
+}
+
 fn prove(id: B256) -> Vec<u8> {
     [id.as_slice(), keccak256(INPUT).as_slice(), &U256::from(30).to_be_bytes::<32>()].concat()
 }
@@ -211,7 +253,7 @@ fn settlement(lab: &mut Lab, right: bool) -> Vec<u8> {
 }
 
 pub fn cases() -> Vec<Case> {
-    [deployments(), inferences(), trainings(), adapters(), lines(), money(), requests(), instructions()]
+    [deployments(), inferences(), trainings(), adapters(), lines(), money(), requests(), tensors(), instructions()]
         .into_iter()
         .flatten()
         .collect()

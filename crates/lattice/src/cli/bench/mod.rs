@@ -1,6 +1,7 @@
 //! `lattice bench`: measurements that print one object each, made so that a stranger can repeat them.
 
 mod blocks;
+mod gas;
 mod process;
 mod receipts;
 mod state;
@@ -26,6 +27,8 @@ enum Command {
     Receipts(receipts::Args),
     /// Memory, disk and the time of a block, and how they grow with the number of accounts
     State(state::Args),
+    /// Gas and CPU time of every AI operation, beside Ethereum's own on the same machine
+    Gas(gas::Args),
 }
 
 /// `lattice bench`: runs the measurement that the arguments name.
@@ -35,5 +38,6 @@ pub fn run(args: Args, output: Output) -> Result<(), Failure> {
         Command::Blocks(args) => blocks::run(&args, output),
         Command::Receipts(args) => receipts::run(&args, output),
         Command::State(args) => state::run(&args, output),
+        Command::Gas(args) => gas::run(args, output),
     }
 }
