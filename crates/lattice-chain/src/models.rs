@@ -362,6 +362,10 @@ impl InferenceEngine for Engine<'_> {
         self.models.run_registered(self.state, model_id, input).map_err(|error| match error {
             ModelError::Run { reason, .. } => InferenceError::Refused(reason),
             ModelError::Machine { reason, .. } => InferenceError::Fault(reason),
+            // A composition may be registered in the very block; the state before it is the same on every node.
+            ModelError::Unknown(id) => {
+                InferenceError::Refused(format!("{id} is registered in this block: call it in a later one"))
+            }
             // An active model's artifact was verified by two thirds of the stake: what is wrong is our copy.
             _ => missing,
         })

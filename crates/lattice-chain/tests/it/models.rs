@@ -360,3 +360,28 @@ fn adapters_are_attested_and_run_merged_with_the_same_bits_everywhere() {
     }
     assert_ne!(view.run_model(&base, &input).unwrap(), view.run_model(&id(&mix), &input).unwrap());
 }
+
+#[test]
+fn a_composition_called_in_its_own_block_is_refused_and_stops_nobody() {
+    let mut nodes = nodes(2);
+    let payload = put_digits(&nodes[0]);
+    put_digits(&nodes[1]);
+    let base = payload.model_id;
+    let (_, adapter) = put_adapter(&nodes, base, 0.5);
+    let id = |payload: &LoraPayload| keccak256(alloy_rlp::encode(payload));
+    let mut blocks = vec![nodes[0].seal([ai::<ModelDeploy>(0, &payload), ai::<Lora>(1, &adapter)])];
+    attest(&mut nodes[0], base, 3);
+    attest(&mut nodes[0], id(&adapter), 3);
+    blocks.push(nodes[0].seal([]));
+    let parts = vec![LoraPart { adapter: id(&adapter), weight: 32_768 }];
+    let half = LoraPayload::Compose(LoraComposition { method: LoraComposition::CAT, parts, name: "half".into() });
+    let input = Bytes::from(vec![0; payload.input_bytes as usize]);
+    let ask = InferencePayload { model_id: id(&half), grade: 0, input, terms: None };
+    blocks.push(nodes[0].seal([ai::<Lora>(2, &half), ai::<Inference>(3, &ask)]));
+    let success: Vec<bool> = nodes[0].chain.head().receipts.iter().map(|receipt| receipt.success).collect();
+    assert_eq!(success, [true, false]);
+    blocks.push(nodes[0].seal([ai::<Inference>(4, &ask)]));
+    assert!(nodes[0].chain.head().receipts[0].success);
+    nodes[1].give_all(blocks.iter());
+    assert_eq!(nodes[1].head(), nodes[0].head());
+}

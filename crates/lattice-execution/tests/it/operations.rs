@@ -202,6 +202,24 @@ fn answer(request_id: B256, byte: u8) -> AnswerRequest {
 }
 
 #[test]
+fn an_answer_is_not_challenged_in_the_block_of_its_request() {
+    let mut lab = Lab::new();
+    let asked = alloy_rlp::encode(bonded_payload(lab.ready_model())).into();
+    let number = [b"lattice bonded request".as_slice(), address(1).as_slice(), &0u64.to_be_bytes()].concat();
+    let (id, door) = (keccak256(number), TxKind::Call(system::INFERENCE));
+    let challenge = ChallengeAnswer { request_id: id, input: INPUT.to_vec().into() };
+    let txs = [
+        lab.tx(1, door, 300, asked, 900_000, 0),
+        lab.tx(2, door, 1_000, answer(id, 1).input(), 900_000, 0),
+        lab.tx(3, door, 0, challenge.input(), 900_000, 0),
+    ];
+    let (_, executed) = lab.block(&txs);
+    let success: Vec<bool> = executed.evm.receipts.iter().map(|receipt| receipt.success).collect();
+    assert_eq!(success, [true, true, false]);
+    inference(&mut lab, 3, 0, &challenge).unwrap();
+}
+
+#[test]
 fn a_bonded_answer_that_nobody_challenges_is_paid() {
     let mut lab = Lab::new();
     let model_id = lab.ready_model();

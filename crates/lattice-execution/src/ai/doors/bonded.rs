@@ -168,6 +168,10 @@ pub(super) fn challenge(call: &mut AiCall<'_, '_>, input: &[u8]) -> Result<Bytes
     if call.block_number() > head.challenge_block {
         return Err(Halt::Revert(format!("answer {id} could be challenged until block {}", head.challenge_block)));
     }
+    // A composition as young as its request cannot be replayed yet, and that is no fault of the answer.
+    if call.block_number() <= head.created_block {
+        return Err(Halt::Revert(format!("answer {id} can be challenged after the block of its request")));
+    }
     let (model_id, terms) = model(call, &id)?;
     engine::refuse_suspended(call, &model_id, &terms)?;
     call.charge(
