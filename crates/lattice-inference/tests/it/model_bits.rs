@@ -16,6 +16,10 @@ fn models_keep_their_bits() {
     let mut lines = Vec::new();
     for folder in folders {
         let name = folder.file_name().unwrap().to_string_lossy();
+        // Quantised on this machine, by scales that its own float runtime measured: not the same bytes everywhere.
+        if name.ends_with("_qdq") || name.ends_with("_operators") {
+            continue;
+        }
         let (graph, _) = open(&folder).unwrap_or_else(|refusal| panic!("{name}: {refusal}"));
         if graph.cost().macs > macs_max {
             continue;
