@@ -40,6 +40,21 @@ def refused(command, *words):
     return done
 
 
+def peft_adapter(folder):
+    """An adapter of rank 2 for the first layer of `dense_model`, as PEFT saves it (safetensors: length, header, data)."""
+    folder.mkdir()
+    factors = {"lora_A": np.full((2, 6), 0.25, np.float32), "lora_B": np.full((8, 2), -0.5, np.float32)}
+    header, data = {}, b""
+    for name, factor in factors.items():
+        offsets = [len(data), len(data) + factor.nbytes]
+        header[f"base_model.model.w1.{name}.weight"] = {"dtype": "F32", "shape": factor.shape, "data_offsets": offsets}
+        data += factor.tobytes()
+    header = json.dumps(header).encode()
+    (folder / "adapter_model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + data)
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 2, "lora_alpha": 2, "bias": "none"}))
+    return folder
+
+
 # --- models -----------------------------------------------------------------------------------------------------
 
 
@@ -266,7 +281,7 @@ def records(checks, url, folder, features):
     checks.check("a training job is ordered, trained and completed", trained)
 
     def adapted():
-        adapter = lattice("lora", "register", first, folder / "delta.bin", "--rank", "2")["adapter_id"]
+        adapter = lattice("lora", "register", first, peft_adapter(folder / "adapter"))["adapter_id"]
         both = lattice("lora", "compose", f"{adapter}=0.5")["adapter_id"]
         expect(lattice("lora", "show", both)["parts"] == [{"adapterId": adapter, "weight": 32768}], "other parts")
 
