@@ -163,7 +163,7 @@ fn messages(genesis: &DagBlock, child: &DagBlock) -> [(&'static str, Vec<u8>); 6
     let signature = first.sign(&key, DEV_CHAIN_ID);
     let signers = || Bitmap::of(9, [0, 8]);
     let model_id = keccak256(b"model");
-    let readiness = ReadinessCertificate { model_id, epoch: 3, signers: signers(), signature };
+    let readiness = ReadinessCertificate { model_id, epoch: 3, is_two_thirds: true, signers: signers(), signature };
     let evidence = Evidence::Votes(Box::new(VoteEvidence {
         public_key: key.public_key(),
         first,

@@ -5,7 +5,7 @@ use alloy_rlp::{Decodable, Encodable};
 use lattice_state::StateDiff;
 use lattice_storage::artifact::Manifest;
 use lattice_types::{
-    Attestation, Certificate, ChainSpec, DagBlock, EvmBlock, Evidence, ReadinessCertificate, SignedVote,
+    Attestation, Certificate, ChainSpec, DagBlock, Evidence, EvmBlock, ReadinessCertificate, SignedVote,
     check_in_isolation, decode_transaction,
     tx::{self, AiKind, Inference, Lora, ModelDeploy, ModelUpdate, Training, TxAi},
 };
