@@ -13,15 +13,16 @@ pub(crate) static MATMUL: OpSpec = OpSpec { code: 0x0501, name: "MatMul", infer,
 
 pub(super) const ALL: &[&OpSpec] = &[&MATMUL];
 
-/// The sizes of a product.
-struct Sizes {
-    m: usize,
-    k: usize,
-    n: usize,
-    batch: Vec<usize>,
+/// The sizes of a product, with the dimensions of its batch.
+pub(crate) struct Sizes {
+    pub m: usize,
+    pub k: usize,
+    pub n: usize,
+    pub batch: Vec<usize>,
 }
 
-fn sizes(a: &[usize], b: &[usize]) -> OpResult<Sizes> {
+/// The sizes of a [.., m, k] times b [.., k, n].
+pub(crate) fn sizes(a: &[usize], b: &[usize]) -> OpResult<Sizes> {
     let ([batch_a @ .., m, k], [batch_b @ .., k2, n]) = (a, b) else {
         return Err(format!("operands must have rank 2 or more, got {a:?} and {b:?}"));
     };

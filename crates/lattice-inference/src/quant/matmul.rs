@@ -7,7 +7,8 @@ use super::product::{Left, NR, Right, multiply};
 use super::requantize::{Rule, into_data};
 use crate::cost::Work;
 use crate::graph::TensorType;
-use crate::ops::broadcast::{Loops, broadcast_shapes};
+use crate::ops::broadcast::Loops;
+use crate::ops::matmul::{Sizes, sizes};
 use crate::ops::{Attributes, OpResult, OpSpec, operands, tensor};
 use crate::tensor::{DType, Data, Tensor};
 
@@ -16,23 +17,6 @@ use crate::tensor::{DType, Data, Tensor};
 /// Operands: a and b, each i8 or u8 and followed by its zero point of the same type: one element, or for a one for each of
 /// its rows, for b one for each of its columns.
 pub(crate) static INTEGER_MATMUL: OpSpec = OpSpec { code: 0x0e02, name: "IntegerMatMul", infer, work, run };
-
-struct Sizes {
-    m: usize,
-    k: usize,
-    n: usize,
-    batch: Vec<usize>,
-}
-
-fn sizes(a: &[usize], b: &[usize]) -> OpResult<Sizes> {
-    let ([batch_a @ .., m, k], [batch_b @ .., k2, n]) = (a, b) else {
-        return Err(format!("operands must have rank 2 or more, got {a:?} and {b:?}"));
-    };
-    if k != k2 {
-        return Err(format!("inner dimensions differ: {a:?} times {b:?}"));
-    }
-    Ok(Sizes { m: *m, k: *k, n: *n, batch: broadcast_shapes(&[batch_a, batch_b])? })
-}
 
 fn infer(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<TensorType>> {
     attributes.expect_len(0)?;
