@@ -26,7 +26,8 @@ use crate::older::Held;
 const SLACK_MAX: u64 = 1 << 28;
 /// Below this many labels of slack a new interval takes a quarter instead of a 1,024th.
 const SLACK_MIN: u64 = 1 << 16;
-/// How many ends on each side of a full place are searched for empty space.
+/// How many ends on each side of a full place are searched for empty space, at least and at most.
+const NEAR_MIN: u64 = 4;
 const NEAR_MAX: u64 = 256;
 /// How many labels an end near empty space must have around.
 const NEAR_LABELS: u64 = 1 << 40;
@@ -247,17 +248,17 @@ impl Reachability {
     /// The fewest ends around one, as many on each side, with plenty of labels among them. Those that stay behind keep
     /// no more than any other, and all else goes to the place that is being filled.
     fn empty_space_near(&self, after: End) -> Result<Option<Range>, StorageFault> {
-        let (mut first, mut last, mut count, mut near) = (after, after, 1, 4);
-        let mut steps = 0;
-        while near <= NEAR_MAX {
-            for _ in steps..near {
-                let beside = (self.previous(first)?, self.next(last)?);
-                if beside.0 != NONE {
-                    (first, count) = (beside.0, count + 1);
-                }
-                if beside.1 != NONE {
-                    (last, count) = (beside.1, count + 1);
-                }
+        let (mut first, mut last, mut count) = (after, after, 1);
+        for steps in 1..=NEAR_MAX {
+            let (previous, next) = (self.previous(first)?, self.next(last)?);
+            if previous != NONE {
+                (first, count) = (previous, count + 1);
+            }
+            if next != NONE {
+                (last, count) = (next, count + 1);
+            }
+            if steps < NEAR_MIN || !steps.is_power_of_two() {
+                continue;
             }
             let low = self.label(first)?;
             let span = self.label(last)? - low;
@@ -271,7 +272,6 @@ impl Reachability {
                     step_max: SLACK_MAX.into(),
                 }));
             }
-            (steps, near) = (near, 2 * near);
         }
         Ok(None)
     }
