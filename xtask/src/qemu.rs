@@ -1,5 +1,5 @@
-//! Bits on other CPUs: the golden hashes of lattice-inference natively, and by qemu's user mode on an x86-64 without fused
-//! multiply-add, on one with AVX2 and without AVX-512, and on an aarch64.
+//! Bits on other CPUs: the golden hashes of lattice-inference and lattice-training natively, and by qemu's user mode on an
+//! x86-64 without fused multiply-add, on one with AVX2 and without AVX-512, and on an aarch64.
 
 use crate::{
     steps::Report,
@@ -11,8 +11,12 @@ use std::{
 };
 
 /// Golden hashes of operators and models, every kernel beside the portable one, the refusal to flush to zero.
-const TESTS: &[(&str, &[&str])] =
-    &[("it", &["keep_their_bits", "digits::"]), ("lattice_inference", &["kernels::", "bit_tests::", "float_mode::"])];
+const TESTS: &[(&str, &[&str])] = &[
+    ("it", &["keep_their_bits", "digits::"]),
+    ("lattice_inference", &["kernels::", "bit_tests::", "float_mode::"]),
+    ("lattice_training", &["the_same_bits"]),
+    ("lora", &["numpy"]),
+];
 
 /// Multiply-accumulates of the largest model that an emulated CPU runs: software fma under emulation does some millions a second.
 const MACS_MAX: &str = "61000000";
@@ -34,7 +38,8 @@ const AARCH64_PACKAGES: &[&str] = &[
 
 /// Runs the tests on every CPU that is to be had here.
 pub fn step(workspace: &Workspace, report: &mut Report) {
-    let build = workspace.cargo(&["test", "--locked", "--package", "lattice-inference"]);
+    let build =
+        workspace.cargo(&["test", "--locked", "--package", "lattice-inference", "--package", "lattice-training"]);
     let native = match executables(build) {
         Ok(native) => native,
         Err(error) => return report.check("bits", || Err(error)),
@@ -84,7 +89,16 @@ fn executables(mut build: Command) -> Result<Vec<(String, PathBuf)>, String> {
 /// A cargo command for aarch64: by rustup's target where it is installed, else by Debian's compiler.
 fn aarch64(workspace: &Workspace) -> Result<Command, String> {
     let target_dir = workspace.target_dir()?.join("aarch64");
-    let mut build = workspace.cargo(&["test", "--locked", "--package", "lattice-inference", "--target", AARCH64]);
+    let mut build = workspace.cargo(&[
+        "test",
+        "--locked",
+        "--package",
+        "lattice-inference",
+        "--package",
+        "lattice-training",
+        "--target",
+        AARCH64,
+    ]);
     build
         .arg("--target-dir")
         .arg(target_dir)

@@ -9,9 +9,10 @@ use lattice_execution::{
     InferenceEngine, InferenceError, ModelRecord, ModelStatus, ReadinessNeed,
     ai::{AdapterKind, AdapterRecord},
 };
-use lattice_inference::{Adapter, AdapterError, Composition, Cost, Graph, Model, RunError, ValueInfo};
+use lattice_inference::{Cost, Graph, Model, RunError, ValueInfo};
 use lattice_state::State;
 use lattice_storage::ArtifactStore;
+use lattice_training::{Adapter, AdapterError, Composition};
 use lattice_types::{
     Cid, TxEnvelope,
     tx::{InferencePayload, LoraComposition, LoraPart},
@@ -170,7 +171,7 @@ impl ModelStore {
             }
         }
         let graph = self.graph(&record.base_model, &base.artifact)?;
-        graph.with_adapter(&adapter).map(drop).map_err(|error| mismatch(error.to_string()))
+        adapter.merge(&graph).map(drop).map_err(|error| mismatch(error.to_string()))
     }
 
     /// Inputs, outputs, operators and cost of a model.
@@ -209,7 +210,7 @@ impl ModelStore {
                 }
                 let parts: Vec<(&Adapter, i32)> = adapters.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
                 let one = Adapter::compose_units(adapted.method, &parts).map_err(refused)?;
-                graph.with_adapter(&one).map_err(refused)
+                one.merge(&graph).map_err(refused)
             })
         })
     }

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use crate::kernels::{Isa, test_isa};
+use crate::kernels::{Isa, with_isa};
 use crate::tensor::{DType, Data, element_count};
 use crate::{ImportOptions, Model, Tensor, import_model};
 
@@ -33,7 +33,7 @@ fn assert_same_bits(name: &str, file: &[u8]) {
     let graph = import_model(file, &ImportOptions::default()).unwrap();
     let bytes = |outputs: Vec<Tensor>| outputs.iter().flat_map(Tensor::to_bytes).collect::<Vec<u8>>();
     let models = Isa::all().into_iter().map(|isa| {
-        let folded = test_isa::with(isa, || import_model(file, &ImportOptions::default())).unwrap();
+        let folded = with_isa(isa, || import_model(file, &ImportOptions::default())).unwrap();
         assert_eq!(graph.model_id(), folded.model_id(), "{name} on {isa:?}");
         (isa, Model::load(folded).unwrap())
     });
@@ -43,7 +43,7 @@ fn assert_same_bits(name: &str, file: &[u8]) {
         // Node by node, without fusing and packing; a refusal is the same everywhere too.
         let want = unfused(&graph, &inputs).map(bytes);
         for (isa, model) in &models {
-            let got = test_isa::with(*isa, || model.run(&inputs).map(bytes));
+            let got = with_isa(*isa, || model.run(&inputs).map(bytes));
             assert_eq!(got.ok(), want, "{name} on {isa:?}");
         }
     }

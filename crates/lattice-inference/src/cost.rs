@@ -135,7 +135,7 @@ fn packing_steps(op: &OpSpec, operands: &[&TensorType]) -> u64 {
 }
 
 /// For each value the position of the last node that reads it; `usize::MAX` for outputs, 0 when nobody reads it.
-pub(crate) fn last_uses(graph: &Graph) -> Vec<usize> {
+pub fn last_uses(graph: &Graph) -> Vec<usize> {
     let mut last = vec![0; graph.types().len()];
     for (index, node) in graph.nodes().iter().enumerate() {
         node.inputs.iter().for_each(|&v| last[v as usize] = index);

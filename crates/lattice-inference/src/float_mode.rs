@@ -3,7 +3,7 @@
 use crate::error::RunError;
 
 /// Errors when the thread rounds otherwise than to nearest even, or flushes subnormals to zero.
-pub(crate) fn check() -> Result<(), RunError> {
+pub fn check() -> Result<(), RunError> {
     let (mode, wrong) = read();
     if mode & wrong == 0 { Ok(()) } else { Err(RunError::FloatMode(mode)) }
 }

@@ -11,23 +11,19 @@
 //!
 //! Numeric class Q: 8-bit tensors and integers only, for what is quantised in the file (`docs/spec/quantised.md`).
 
-pub mod adapter;
 #[cfg(test)]
 mod bit_tests;
-mod bytes;
 mod cost;
 #[cfg(test)]
 mod cost_times;
-pub mod dispute;
 mod error;
 mod float_mode;
 mod graph;
-mod half;
+pub mod half;
 mod import;
 mod kernels;
 mod limits;
 mod math;
-pub mod merkle;
 mod model;
 pub mod npy;
 mod onnx;
@@ -37,15 +33,14 @@ mod quant;
 mod tensor;
 pub mod tensor_op;
 mod tflite;
-pub mod train;
 
-pub use adapter::{Adapter, AdapterDiff, AdapterError, AdapterTarget, Composition, Update};
-pub use cost::{Cost, Work};
+pub use cost::{Cost, Work, last_uses};
 pub use error::{DecodeError, GraphError, ImportError, LoadError, NpyError, RunError, TensorError};
+pub use float_mode::check as check_float_mode;
 pub use graph::{Constant, Graph, Node, NumericClass, TensorType, VERSION as GRAPH_VERSION, ValueInfo};
 pub use import::{DeclaredInput, ImportOptions, declared_inputs, import_model};
-pub use kernels::is_accelerated;
-pub use limits::RunLimits;
+pub use kernels::{Isa, is_accelerated, matrix_product, with_portable_kernels};
+pub use limits::{NAME_BYTES_MAX, RunLimits};
 pub use model::Model;
 pub use onnx::{import_onnx, read_onnx_tensor, supported_operators as supported_onnx_operators};
 pub use ops::{Attribute, Attributes, OpSpec, all as all_operators};

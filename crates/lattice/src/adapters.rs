@@ -1,7 +1,8 @@
 //! LoRA adapters from files: what PEFT saves, or an adapter in canonical form.
 
 use crate::failure::{Failure, read_file};
-use lattice_inference::{Adapter, AdapterError, Composition, Graph};
+use lattice_inference::Graph;
+use lattice_training::{Adapter, AdapterError, Composition};
 use std::path::{Path, PathBuf};
 
 /// Bytes that every canonical adapter begins with.
@@ -71,7 +72,7 @@ pub fn merge(graph: &Graph, adapters: &[Weighted]) -> Result<Graph, Failure> {
         Failure::new(error.to_string()).next("`lattice model inspect FILE` lists the modules that adapters can update")
     };
     let one = Adapter::compose(Composition::Cat, &parts).map_err(failed)?;
-    graph.with_adapter(&one).map_err(failed)
+    one.merge(graph).map_err(failed)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use crate::net::{Node, key, nodes, signer, spec};
 use alloy_primitives::{B256, Bytes, keccak256};
 use lattice_chain::{AttestationRefused, ChainError, Input, ModelError, ModelStatus, ReadinessNeed};
-use lattice_inference::{Adapter, Composition, ImportOptions, Model, Tensor, Update, import_onnx};
+use lattice_inference::{ImportOptions, Model, Tensor, import_onnx};
+use lattice_training::{Adapter, Composition, Update};
 use lattice_types::{
     Attestation, InvalidTx, RecoveredTx, TxEnvelope, recover,
     spec::DEV_CHAIN_ID,
@@ -353,7 +354,7 @@ fn adapters_are_attested_and_run_merged_with_the_same_bits_everywhere() {
     let both = Adapter::compose(Composition::Cat, &[(&first, 0.75), (&second, 2.0)]).unwrap();
     let view = nodes[1].chain.view().unwrap();
     for (called, adapter) in [(id(&first_payload), &first), (id(&mix), &both)] {
-        let model = Model::load(graph.with_adapter(adapter).unwrap()).unwrap();
+        let model = Model::load(adapter.merge(&graph).unwrap()).unwrap();
         let expected = model.run_bytes(&input).unwrap();
         assert_eq!(view.inference_record(&called, &keccak256(&input)), Some(keccak256(&expected)));
         assert_eq!(view.run_model(&called, &input).unwrap()[..], expected);

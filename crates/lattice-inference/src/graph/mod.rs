@@ -292,7 +292,7 @@ impl Graph {
     }
 
     /// The same graph with other constants of the same types.
-    pub(crate) fn with_constants(&self, constants: Vec<Constant>) -> Graph {
+    pub fn with_constants(&self, constants: Vec<Constant>) -> Graph {
         debug_assert!(
             constants.iter().zip(&self.constants).all(|(a, b)| TensorType::of(&a.tensor) == TensorType::of(&b.tensor))
         );
@@ -300,7 +300,7 @@ impl Graph {
     }
 
     /// The constant with this value number, if it is one.
-    pub(crate) fn constant(&self, value: u32) -> Option<&Arc<Tensor>> {
+    pub fn constant(&self, value: u32) -> Option<&Arc<Tensor>> {
         let index = (value as usize).checked_sub(self.inputs.len())?;
         self.constants.get(index).map(|c| &c.tensor)
     }

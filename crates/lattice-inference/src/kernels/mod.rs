@@ -3,32 +3,36 @@
 //! All forms do the same correctly rounded operations in the same order for each output; lanes lie across outputs only. So
 //! they give the same bits, and the tests hold them to it.
 
+use core::cell::Cell;
+
 pub(crate) mod elementwise;
 pub(crate) mod gemm;
 pub(crate) mod program;
 pub(crate) mod reduce;
 
-/// Which instructions the kernels use.
+/// Which instructions the kernels use. Outside of this crate only [`Isa::detect`] makes the vector ones, so that they are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Isa {
+pub enum Isa {
     /// Plain Rust; right everywhere, slow where fused multiply-add is software.
     Portable,
     /// x86-64 with AVX2 and FMA.
     #[cfg(target_arch = "x86_64")]
+    #[non_exhaustive]
     Avx2,
     /// x86-64 with AVX-512 too.
     #[cfg(target_arch = "x86_64")]
+    #[non_exhaustive]
     Avx512,
     /// aarch64.
     #[cfg(target_arch = "aarch64")]
+    #[non_exhaustive]
     Neon,
 }
 
 impl Isa {
     /// The best this CPU offers.
-    pub(crate) fn detect() -> Isa {
-        #[cfg(test)]
-        if let Some(isa) = test_isa::FORCED.get() {
+    pub fn detect() -> Isa {
+        if let Some(isa) = FORCED.get() {
             return isa;
         }
         #[cfg(target_arch = "aarch64")]
@@ -59,11 +63,13 @@ impl Isa {
     }
 }
 
-/// Makes a function that runs one body compiled for each instruction set. NEON needs no form of its own: every aarch64 has it.
+/// Makes a function of the crate that runs one body compiled for each instruction set, its first argument the [`Isa`]. NEON needs
+/// no form of its own: every aarch64 has it.
+#[macro_export]
 macro_rules! dual_kernel {
     ($(#[$doc:meta])* fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $body:block) => {
         $(#[$doc])*
-        pub(crate) fn $name(isa: $crate::kernels::Isa, $($arg: $ty),*) {
+        pub(crate) fn $name(isa: $crate::Isa, $($arg: $ty),*) {
             #[inline(always)]
             fn body($($arg: $ty),*) $body
 
@@ -80,15 +86,15 @@ macro_rules! dual_kernel {
             }
 
             match isa {
-                $crate::kernels::Isa::Portable => body($($arg),*),
+                $crate::Isa::Portable => body($($arg),*),
                 #[cfg(target_arch = "aarch64")]
-                $crate::kernels::Isa::Neon => body($($arg),*),
+                $crate::Isa::Neon { .. } => body($($arg),*),
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Isa::Avx2` is only made after both features were detected.
-                $crate::kernels::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::Isa::Avx2 { .. } => unsafe { avx2($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
                 // SAFETY: `Isa::Avx512` is only made after all five features were detected.
-                $crate::kernels::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::Isa::Avx512 { .. } => unsafe { avx512($($arg),*) },
             }
         }
     };
@@ -100,21 +106,27 @@ pub fn is_accelerated() -> bool {
     Isa::detect() != Isa::Portable
 }
 
-/// Lets a test run whole models on kernels of its choice, in its thread.
-#[cfg(test)]
-pub(crate) mod test_isa {
-    use super::Isa;
-    use core::cell::Cell;
+thread_local! {
+    static FORCED: Cell<Option<Isa>> = const { Cell::new(None) };
+}
 
-    thread_local! {
-        pub(crate) static FORCED: Cell<Option<Isa>> = const { Cell::new(None) };
-    }
+/// Runs `f` with the kernels of an instruction set that this CPU has, in this thread.
+pub(crate) fn with_isa<T>(isa: Isa, f: impl FnOnce() -> T) -> T {
+    let before = FORCED.replace(Some(isa));
+    let result = f();
+    FORCED.set(before);
+    result
+}
 
-    /// Runs `f` with the kernels of `isa`, which this CPU must have.
-    pub(crate) fn with<T>(isa: Isa, f: impl FnOnce() -> T) -> T {
-        FORCED.set(Some(isa));
-        let result = f();
-        FORCED.set(None);
-        result
-    }
+/// Runs `f` on the portable kernels, in this thread: to compare bits, or to time what a machine without vector instructions
+/// would take.
+pub fn with_portable_kernels<T>(f: impl FnOnce() -> T) -> T {
+    with_isa(Isa::Portable, f)
+}
+
+/// The product of row-major f32 matrices, `a` [m, k] and `b` [k, n]; each element is one ascending chain from +0.
+pub fn matrix_product(a: &[f32], b: &[f32], (m, k, n): (usize, usize, usize)) -> Vec<f32> {
+    let mut c = vec![0.0; m * n];
+    gemm::gemm(Isa::detect(), a, m, &gemm::PackedRight::new(b, k, n), &mut c);
+    c
 }

@@ -29,7 +29,8 @@ pub(crate) type OpResult<T> = Result<T, String>;
 
 type InferFn = fn(&Attributes, &[&TensorType]) -> OpResult<Vec<TensorType>>;
 type WorkFn = fn(&Attributes, &[&TensorType], &[TensorType]) -> Work;
-type RunFn = fn(&Attributes, &[&Tensor]) -> OpResult<Vec<Tensor>>;
+/// Attributes and operands in, results or the reason of a refusal out.
+pub type RunFn = fn(&Attributes, &[&Tensor]) -> OpResult<Vec<Tensor>>;
 
 /// One operator of the frozen graph.
 pub struct OpSpec {
@@ -41,8 +42,8 @@ pub struct OpSpec {
     pub(crate) infer: InferFn,
     /// Static work.
     pub(crate) work: WorkFn,
-    /// Computes the results of operands that `infer` accepted.
-    pub(crate) run: RunFn,
+    /// Computes the results of operands of the types that a graph gives them.
+    pub run: RunFn,
 }
 
 impl core::fmt::Debug for OpSpec {

@@ -4,7 +4,6 @@
 mod control;
 mod digits;
 mod hostile;
-mod lora;
 mod magika;
 mod model_bits;
 mod onnx_file;

@@ -16,7 +16,7 @@ use crate::{
 };
 use alloy_primitives::B256;
 use clap::{Subcommand, ValueEnum};
-use lattice_inference::{AdapterDiff, Update};
+use lattice_training::{AdapterDiff, Update};
 use lattice_types::{
     system,
     tx::{Lora, LoraAdapter, LoraComposition, LoraPart, LoraPayload},

@@ -4,7 +4,8 @@ use crate::{
     binary::{Node, digits_model, write},
     onnx::{Dim, FLOAT, model, value},
 };
-use lattice_inference::{Adapter, Tensor, Update, npy};
+use lattice_inference::{Tensor, npy};
+use lattice_training::{Adapter, Update};
 use lattice_types::ChainSpec;
 use serde_json::{Value, json};
 use std::path::Path;

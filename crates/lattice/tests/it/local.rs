@@ -2,7 +2,8 @@
 
 use crate::binary::{digits_model, run, run_with_stdin, write};
 use crate::onnx::{self, Dim, FLOAT, INT64};
-use lattice_inference::{Adapter, Tensor, Update, npy};
+use lattice_inference::{Tensor, npy};
+use lattice_training::{Adapter, Update};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -16,7 +16,8 @@ use crate::{
 };
 use alloy_primitives::B256;
 use clap::Subcommand;
-use lattice_inference::{Adapter, AdapterTarget, Graph, Update, ValueInfo};
+use lattice_inference::{Graph, ValueInfo};
+use lattice_training::{Adapter, AdapterTarget, Update};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -218,7 +219,7 @@ fn inspect(args: &InspectArgs, output: Output) -> Result<(), Failure> {
         let operators: Vec<String> = graph.operators().iter().map(|(name, count)| format!("{name} x{count}")).collect();
         lines.push(format!("{:10} {}", "operators", operators.join(", ")));
         let cost = graph.cost();
-        let modules: Vec<String> = graph.adapter_targets().into_iter().map(|target| target.module).collect();
+        let modules: Vec<String> = AdapterTarget::all(&graph).into_iter().map(|target| target.module).collect();
         if !modules.is_empty() {
             lines.push(format!("{:10} {}", "modules", modules.join(", ")));
         }
@@ -272,7 +273,7 @@ pub fn inspection(graph: &Graph) -> Value {
         "outputs": slots(graph.outputs()),
         "class": graph.class().to_string(),
         "operators": graph.operators(),
-        "modules": graph.adapter_targets().iter().map(target).collect::<Vec<_>>(),
+        "modules": AdapterTarget::all(graph).iter().map(target).collect::<Vec<_>>(),
         "cost": {
             "gas": cost.gas(),
             "macs": cost.macs,

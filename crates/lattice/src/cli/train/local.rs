@@ -8,8 +8,8 @@ use crate::{
 };
 use alloy_primitives::B256;
 use clap::ValueEnum;
-use lattice_inference::{
-    DType, Graph,
+use lattice_inference::{DType, Graph};
+use lattice_training::{
     merkle::Bisection,
     train::{Dataset, Loss, Optimiser, Plan, State, Target, Trace, TrainError, Trained, Trainer},
 };

@@ -4,7 +4,7 @@
 `digits.bin` holds for each image 64 pixels (0 to 16) and its class, one byte each.
 
     pip install numpy onnx scikit-learn
-    python crates/lattice-inference/tests/oracle/train_fixtures.py
+    python crates/lattice-training/tests/oracle/train_fixtures.py
 """
 
 import pathlib

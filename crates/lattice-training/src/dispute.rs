@@ -7,13 +7,9 @@
 //! is needed, so a run of any size can be judged within a transaction.
 
 use crate::bytes::Cursor;
-use crate::cost::{last_uses, node_results};
-use crate::error::RunError;
-use crate::float_mode;
-use crate::graph::{Graph, Node};
 use crate::merkle::{self, Proof};
-use crate::tensor::{Tensor, element_count};
 use alloy_primitives::{B256, keccak256};
+use lattice_inference::{Graph, Node, RunError, Tensor, ValueInfo, check_float_mode, element_count, last_uses};
 use thiserror::Error;
 
 /// An opening was refused, or cannot be judged.
@@ -52,6 +48,18 @@ impl ActivationTrace {
         self.steps.iter().map(next).collect()
     }
 
+    /// Runs a graph node by node on raw input tensors, as [`lattice_inference::Model::run_bytes`] takes them: trace and output.
+    pub fn of(graph: &Graph, input: &[u8]) -> Result<(ActivationTrace, Vec<u8>), DisputeError> {
+        let mut run = Run::begin(graph, input)?;
+        let mut steps = vec![vec![keccak256(input)]];
+        for index in 0..graph.nodes().len() {
+            steps.push(run.node(index)?.iter().map(keccak256).collect());
+        }
+        let output = run.output();
+        steps.push(vec![keccak256(&output)]);
+        Ok((ActivationTrace { steps }, output))
+    }
+
     /// Merkle root over the leaves.
     pub fn root(&self) -> B256 {
         merkle::root(&self.leaves())
@@ -67,7 +75,7 @@ struct Run<'g> {
 
 impl<'g> Run<'g> {
     fn begin(graph: &'g Graph, input: &[u8]) -> Result<Run<'g>, DisputeError> {
-        float_mode::check()?;
+        check_float_mode()?;
         let mut values: Vec<Option<Tensor>> = inputs(graph, input)?.into_iter().map(Some).collect();
         values.extend(graph.constants().iter().map(|constant| Some(constant.tensor.as_ref().clone())));
         values.resize(graph.types().len(), None);
@@ -84,7 +92,7 @@ impl<'g> Run<'g> {
         let operands: Vec<&Tensor> = node.inputs.iter().map(|&value| self.value(value)).collect();
         let results = execute(node, index, &operands)?;
         let bytes = results.iter().map(Tensor::to_bytes).collect();
-        for (value, tensor) in node.output_range(results.len()).zip(results) {
+        for (value, tensor) in (node.first_output as usize..).zip(results) {
             self.values[value] = Some(tensor);
         }
         for value in node.inputs.iter().map(|&value| value as usize).filter(|&value| self.last_use[value] <= index) {
@@ -110,7 +118,7 @@ fn inputs(graph: &Graph, bytes: &[u8]) -> Result<Vec<Tensor>, DisputeError> {
         return Err(RunError::InputBytes { expected: graph.input_bytes(), got: bytes.len(), layout }.into());
     }
     let mut rest = bytes;
-    let one = |info: &crate::ValueInfo| {
+    let one = |info: &ValueInfo| {
         let (own, tail) = rest.split_at(info.bytes());
         rest = tail;
         let tensor = Tensor::from_bytes(info.dtype, info.shape.clone(), own);
@@ -119,45 +127,33 @@ fn inputs(graph: &Graph, bytes: &[u8]) -> Result<Vec<Tensor>, DisputeError> {
     graph.inputs().iter().map(one).collect()
 }
 
-impl Graph {
-    /// Steps of an activation trace: the input, each node, the output.
-    pub fn dispute_steps(&self) -> usize {
-        self.nodes().len() + 2
-    }
+/// Steps of a graph's activation traces: the input, each node, the output.
+pub fn steps(graph: &Graph) -> usize {
+    graph.nodes().len() + 2
+}
 
-    /// Runs the graph node by node on raw input tensors, as [`crate::Model::run_bytes`] takes them: its trace and output.
-    pub fn trace(&self, input: &[u8]) -> Result<(ActivationTrace, Vec<u8>), DisputeError> {
-        let mut run = Run::begin(self, input)?;
-        let mut steps = vec![vec![keccak256(input)]];
-        for index in 0..self.nodes().len() {
-            steps.push(run.node(index)?.iter().map(keccak256).collect());
-        }
-        let output = run.output();
-        steps.push(vec![keccak256(&output)]);
-        Ok((ActivationTrace { steps }, output))
+/// The values that a step reads, by number.
+fn operands_of(graph: &Graph, step: usize) -> &[u32] {
+    match step.checked_sub(1) {
+        Some(index) if index < graph.nodes().len() => &graph.nodes()[index].inputs,
+        _ => graph.output_values(),
     }
+}
 
-    /// The values that a step reads, by number.
-    fn operands_of(&self, step: usize) -> &[u32] {
-        match step.checked_sub(1) {
-            Some(index) if index < self.nodes().len() => &self.nodes()[index].inputs,
-            _ => self.output_values(),
-        }
+/// Where a value that is no constant comes from: its step, and its place in it.
+fn source(graph: &Graph, value: u32) -> Option<(usize, usize)> {
+    if (value as usize) < graph.inputs().len() {
+        return Some((0, value as usize));
     }
+    let index = graph.nodes().partition_point(|node| node.first_output <= value).checked_sub(1)?;
+    Some((index + 1, (value - graph.nodes()[index].first_output) as usize))
+}
 
-    /// Where a value that is no constant comes from: its step, and its place in it.
-    fn source(&self, value: u32) -> Option<(usize, usize)> {
-        if (value as usize) < self.inputs().len() {
-            return Some((0, value as usize));
-        }
-        let index = self.nodes().partition_point(|node| node.first_output <= value).checked_sub(1)?;
-        Some((index + 1, (value - self.nodes()[index].first_output) as usize))
-    }
-
+impl OpenedStep {
     /// Opens a step of one's own run: what [`judge`] needs. The trace may be anybody's that agrees on all steps before; its
     /// root is what the opening is proved against.
-    pub fn open_step(&self, trace: &ActivationTrace, input: &[u8], step: usize) -> Result<OpenedStep, DisputeError> {
-        if step == 0 || step >= self.dispute_steps() || trace.steps.len() != self.dispute_steps() {
+    pub fn of(graph: &Graph, trace: &ActivationTrace, input: &[u8], step: usize) -> Result<OpenedStep, DisputeError> {
+        if step == 0 || step >= steps(graph) || trace.steps.len() != steps(graph) {
             return Err(DisputeError::Opening(format!("there is no step {step} of {} to judge", trace.steps.len())));
         }
         let leaves = trace.leaves();
@@ -166,13 +162,13 @@ impl Graph {
             values: trace.steps[step].clone(),
             proof: Proof::of(&leaves, step as u64).expect("every step has a leaf"),
         };
-        let mut run = Run::begin(self, input)?;
+        let mut run = Run::begin(graph, input)?;
         let mut operands = Vec::new();
         // Kept until they are opened, also behind their last use.
         let wanted: Vec<(u32, (usize, usize))> =
-            self.operands_of(step).iter().filter_map(|&value| Some((value, self.source(value)?))).collect();
-        let wanted: Vec<_> = wanted.into_iter().filter(|(value, _)| self.constant(*value).is_none()).collect();
-        for index in 0..(step - 1).min(self.nodes().len()) {
+            operands_of(graph, step).iter().filter_map(|&value| Some((value, source(graph, value)?))).collect();
+        let wanted: Vec<_> = wanted.into_iter().filter(|(value, _)| graph.constant(*value).is_none()).collect();
+        for index in 0..(step - 1).min(graph.nodes().len()) {
             run.node(index)?;
         }
         for (value, (source, _)) in wanted {
@@ -274,9 +270,9 @@ impl OpenedStep {
 /// Whether the step that an opening claims follows from its operands. An error says that the opening proves nothing: it is
 /// malformed, or not under the root. An operator that refuses its operands has no right result.
 pub fn judge(graph: &Graph, root: &B256, opened: &OpenedStep) -> Result<bool, DisputeError> {
-    float_mode::check()?;
+    check_float_mode()?;
     let wrong = |reason: String| DisputeError::Opening(reason);
-    let steps = graph.dispute_steps();
+    let steps = steps(graph);
     opened.claim.check(steps, root)?;
     let step = usize::try_from(opened.claim.proof.index).map_err(|e| wrong(e.to_string()))?;
     if step == 0 {
@@ -284,13 +280,13 @@ pub fn judge(graph: &Graph, root: &B256, opened: &OpenedStep) -> Result<bool, Di
     }
     let mut given = opened.operands.iter();
     let mut operands = Vec::new();
-    for &value in graph.operands_of(step) {
+    for &value in operands_of(graph, step) {
         if let Some(constant) = graph.constant(value) {
             operands.push(constant.as_ref().clone());
             continue;
         }
         let operand = given.next().ok_or_else(|| wrong("an operand is missing".into()))?;
-        let (source, place) = graph.source(value).ok_or_else(|| wrong("a value has no source".into()))?;
+        let (source, place) = source(graph, value).ok_or_else(|| wrong("a value has no source".into()))?;
         operand.leaf.check(steps, root)?;
         if operand.leaf.proof.index != source as u64 {
             return Err(wrong(format!("an operand is of step {}, not of {source}", operand.leaf.proof.index)));
@@ -322,10 +318,7 @@ pub fn judge(graph: &Graph, root: &B256, opened: &OpenedStep) -> Result<bool, Di
         index if index < graph.nodes().len() => {
             let operands: Vec<&Tensor> = operands.iter().collect();
             match execute(&graph.nodes()[index], index, &operands) {
-                Ok(results) => {
-                    debug_assert_eq!(results.len(), node_results(graph, index));
-                    results.iter().map(|tensor| keccak256(tensor.to_bytes())).collect()
-                }
+                Ok(results) => results.iter().map(|tensor| keccak256(tensor.to_bytes())).collect(),
                 Err(_) => return Ok(false),
             }
         }
@@ -339,7 +332,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::merkle::Bisection;
-    use crate::{ImportOptions, Model, import_model};
+    use lattice_inference::{ImportOptions, Model, import_model};
 
     fn graphs() -> Vec<(Graph, Vec<u8>)> {
         let files: [&[u8]; 3] = [
@@ -359,12 +352,12 @@ mod tests {
     #[test]
     fn every_step_of_an_honest_run_is_right() {
         for (graph, input) in graphs() {
-            let (trace, output) = graph.trace(&input).unwrap();
+            let (trace, output) = ActivationTrace::of(&graph, &input).unwrap();
             assert_eq!(Model::load(graph.clone()).unwrap().run_bytes(&input).unwrap(), output);
-            assert_eq!(trace.steps.len(), graph.dispute_steps());
+            assert_eq!(trace.steps.len(), steps(&graph));
             assert_eq!(trace.steps.last().unwrap(), &[keccak256(&output)]);
-            for step in 1..graph.dispute_steps() {
-                let opened = graph.open_step(&trace, &input, step).unwrap();
+            for step in 1..steps(&graph) {
+                let opened = OpenedStep::of(&graph, &trace, &input, step).unwrap();
                 assert_eq!(OpenedStep::decode(&opened.encode()).unwrap(), opened);
                 assert_eq!(judge(&graph, &trace.root(), &opened), Ok(true), "step {step}");
             }
@@ -396,13 +389,13 @@ mod tests {
     #[test]
     fn a_lie_at_any_step_is_found_and_judged() {
         for (graph, input) in graphs() {
-            let (honest, _) = graph.trace(&input).unwrap();
-            for at in 1..graph.dispute_steps() {
+            let (honest, _) = ActivationTrace::of(&graph, &input).unwrap();
+            for at in 1..steps(&graph) {
                 let trace = forged(&graph, &input, at);
                 let step = Bisection::between(&honest.leaves(), &trace.leaves()).unwrap() as usize;
                 assert_eq!(step, at);
                 // The challenger opens the provider's trace with values of its own run: up to here they are the same.
-                let opened = graph.open_step(&trace, &input, step).unwrap();
+                let opened = OpenedStep::of(&graph, &trace, &input, step).unwrap();
                 assert_eq!(judge(&graph, &trace.root(), &opened), Ok(false), "step {at}");
                 assert!(judge(&graph, &honest.root(), &opened).is_err());
             }
@@ -412,9 +405,9 @@ mod tests {
     #[test]
     fn openings_that_prove_nothing_are_refused() {
         let (graph, input) = graphs().swap_remove(0);
-        let (trace, _) = graph.trace(&input).unwrap();
+        let (trace, _) = ActivationTrace::of(&graph, &input).unwrap();
         let (root, step) = (trace.root(), 3);
-        let good = graph.open_step(&trace, &input, step).unwrap();
+        let good = OpenedStep::of(&graph, &trace, &input, step).unwrap();
         let refused = |change: &dyn Fn(&mut OpenedStep)| {
             let mut opened = good.clone();
             change(&mut opened);
@@ -426,8 +419,8 @@ mod tests {
         refused(&|opened| opened.operands.push(opened.operands[0].clone()));
         refused(&|opened| opened.claim.values[0] = B256::ZERO);
         refused(&|opened| opened.claim.proof.index += 1);
-        refused(&|opened| opened.claim = graph.open_step(&trace, &input, 5).unwrap().claim);
-        assert!(graph.open_step(&trace, &input, 0).is_err());
+        refused(&|opened| opened.claim = OpenedStep::of(&graph, &trace, &input, 5).unwrap().claim);
+        assert!(OpenedStep::of(&graph, &trace, &input, 0).is_err());
         let bytes = good.encode();
         assert!((0..bytes.len()).all(|len| OpenedStep::decode(&bytes[..len]).is_err()));
     }

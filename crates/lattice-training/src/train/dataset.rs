@@ -7,8 +7,8 @@
 use super::TrainError;
 use crate::bytes::Cursor;
 use crate::merkle::{self, Proof};
-use crate::tensor::DType;
 use alloy_primitives::{B256, keccak256};
+use lattice_inference::DType;
 
 const MAGIC: &[u8; 4] = b"LATS";
 const VERSION: u16 = 1;

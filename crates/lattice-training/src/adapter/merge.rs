@@ -1,14 +1,8 @@
 //! Merging: which constant a module's weight is, and the new weight.
 
 use super::{Adapter, AdapterError, Update};
-use crate::float_mode;
-use crate::graph::{Constant, Graph};
-use crate::half::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
-use crate::kernels::gemm::{PackedRight, gemm};
-use crate::kernels::{Isa, dual_kernel};
-use crate::ops::conv::CONV;
-use crate::ops::{cast, matmul};
-use crate::tensor::{DType, Data, Tensor};
+use lattice_inference::half::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16};
+use lattice_inference::{Constant, DType, Data, Graph, Isa, Tensor, check_float_mode, dual_kernel, matrix_product};
 use std::sync::Arc;
 
 /// How a weight lies in its constant.
@@ -34,33 +28,35 @@ pub struct AdapterTarget {
     layout: Layout,
 }
 
-impl Graph {
-    /// The weights that adapters can update, in the order of the graph's constants. This is the map from modules to
-    /// initialisers: a frozen graph keeps the names.
-    pub fn adapter_targets(&self) -> Vec<AdapterTarget> {
-        (0..self.constants().len()).filter_map(|index| self.target(index).ok()).collect()
-    }
-
-    /// The graph with an adapter merged into its weights: W' = fma(scale, (B A), W), in f32; half-precision weights are
+impl Adapter {
+    /// The graph with this adapter merged into its weights: W' = fma(scale, (B A), W), in f32; half-precision weights are
     /// widened and the result rounded back.
-    pub fn with_adapter(&self, adapter: &Adapter) -> Result<Graph, AdapterError> {
-        float_mode::check()?;
-        let mut constants = self.constants().to_vec();
-        for update in adapter.updates() {
+    pub fn merge(&self, graph: &Graph) -> Result<Graph, AdapterError> {
+        check_float_mode()?;
+        let mut constants = graph.constants().to_vec();
+        for update in self.updates() {
             let wrong = |reason: String| AdapterError::Module { module: update.module.clone(), reason };
-            for target in self.targets_of(&update.module).map_err(wrong)? {
+            for target in AdapterTarget::named(graph, &update.module).map_err(wrong)? {
                 let constant = &mut constants[target.constant];
                 constant.tensor = Arc::new(merged(&constant.tensor, &target, update).map_err(wrong)?);
             }
         }
-        Ok(self.with_constants(constants))
+        Ok(graph.with_constants(constants))
+    }
+}
+
+impl AdapterTarget {
+    /// The weights that adapters can update, in the order of the graph's constants. This is the map from modules to
+    /// initialisers: a frozen graph keeps the names.
+    pub fn all(graph: &Graph) -> Vec<AdapterTarget> {
+        (0..graph.constants().len()).filter_map(|index| Self::of(graph, index).ok()).collect()
     }
 
     /// The constants that are the weight of a module: those named like it; failing that, those whose name ends with it.
-    fn targets_of(&self, module: &str) -> Result<Vec<AdapterTarget>, String> {
+    fn named(graph: &Graph, module: &str) -> Result<Vec<AdapterTarget>, String> {
         let indices = |fits: &dyn Fn(&str) -> bool| -> Vec<usize> {
             let named = |(index, constant): (usize, &Constant)| fits(module_of(&constant.name)).then_some(index);
-            self.constants().iter().enumerate().filter_map(named).collect()
+            graph.constants().iter().enumerate().filter_map(named).collect()
         };
         let mut found = indices(&|name| name == module);
         if found.is_empty() {
@@ -68,39 +64,39 @@ impl Graph {
             found = indices(&|name| name.ends_with(&ending));
         }
         let Some(&first) = found.first() else {
-            let known: Vec<String> = self.adapter_targets().into_iter().take(8).map(|t| t.module).collect();
+            let known: Vec<String> = Self::all(graph).into_iter().take(8).map(|t| t.module).collect();
             return Err(format!("the model has no such weight; some that it has: {}", known.join(", ")));
         };
-        let name = &self.constants()[first].name;
-        if let Some(&other) = found.iter().find(|&&index| self.constants()[index].name != *name) {
-            let other = &self.constants()[other].name;
+        let name = &graph.constants()[first].name;
+        if let Some(&other) = found.iter().find(|&&index| graph.constants()[index].name != *name) {
+            let other = &graph.constants()[other].name;
             return Err(format!("both '{name}' and '{other}' could be meant: write the whole path"));
         }
-        found.into_iter().map(|index| self.target(index)).collect()
+        found.into_iter().map(|index| Self::of(graph, index)).collect()
     }
 
     /// How constant `index` is used; an error when that is not as the weight of a linear layer or a convolution.
-    fn target(&self, index: usize) -> Result<AdapterTarget, String> {
-        let constant = &self.constants()[index];
+    fn of(graph: &Graph, index: usize) -> Result<AdapterTarget, String> {
+        let constant = &graph.constants()[index];
         let shape = constant.tensor.shape();
         if !matches!(constant.tensor.dtype(), DType::F32 | DType::F16 | DType::BF16) {
             return Err(format!("the weight is {}: adapters need f32, f16 or bf16", constant.tensor.dtype()));
         }
         let mut layout = None;
         // A half-precision weight reaches its operator through a cast.
-        let mut names = vec![(self.inputs().len() + index) as u32];
-        for node in self.nodes() {
+        let mut names = vec![(graph.inputs().len() + index) as u32];
+        for node in graph.nodes() {
             for position in 0..node.inputs.len() {
                 if !names.contains(&node.inputs[position]) {
                     continue;
                 }
-                let here = match (node.op.code, position, shape) {
-                    (code, 0, _) if code == cast::CAST.code => {
+                let here = match (node.op.name, position, shape) {
+                    ("Cast", 0, _) => {
                         names.push(node.first_output);
                         continue;
                     }
-                    (code, 1, [_, _]) if code == matmul::MATMUL.code => Layout::Columns,
-                    (code, 1, [_, _, ..]) if code == CONV.code => Layout::Rows,
+                    ("MatMul", 1, [_, _]) => Layout::Columns,
+                    ("Conv", 1, [_, _, ..]) => Layout::Rows,
                     _ => return Err(format!("the weight is read by {}, which adapters do not update", node.op.name)),
                 };
                 if layout.replace(here).is_some_and(|other| other != here) {
@@ -136,17 +132,12 @@ fn merged(weight: &Tensor, target: &AdapterTarget, update: &Update) -> Result<Te
         return Err(format!("the update is for {inputs} inputs and {outputs} outputs, the weight has {wi} and {wo}"));
     }
     let (a, b) = (widened(&update.a), widened(&update.b));
-    let isa = Isa::detect();
-    let mut delta = vec![0.0; inputs * outputs];
-    match target.layout {
-        Layout::Rows => gemm(isa, &b, outputs, &PackedRight::new(&a, rank, inputs), &mut delta),
-        Layout::Columns => {
-            let (a, b) = (transposed(&a, rank), transposed(&b, outputs));
-            gemm(isa, &a, inputs, &PackedRight::new(&b, rank, outputs), &mut delta);
-        }
-    }
+    let delta = match target.layout {
+        Layout::Rows => matrix_product(&b, &a, (outputs, rank, inputs)),
+        Layout::Columns => matrix_product(&transposed(&a, rank), &transposed(&b, outputs), (inputs, rank, outputs)),
+    };
     let mut values = widened(weight);
-    add_scaled(isa, update.scale, &delta, &mut values);
+    add_scaled(Isa::detect(), update.scale, &delta, &mut values);
     let mut data = match weight.dtype() {
         DType::F16 => Data::F16(values.into_iter().map(f32_to_f16).collect()),
         DType::BF16 => Data::BF16(values.into_iter().map(f32_to_bf16).collect()),
@@ -176,14 +167,13 @@ pub(super) fn widened(tensor: &Tensor) -> Vec<f32> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::kernels::test_isa;
-    use crate::{ImportOptions, import_model};
+    use lattice_inference::{ImportOptions, import_model, with_portable_kernels};
 
     #[test]
     fn portable_and_accelerated_kernels_merge_to_the_same_bits() {
         let file = include_bytes!("../../../../models/digits.onnx");
         let graph = import_model(file, &ImportOptions::default()).unwrap();
-        let targets = graph.adapter_targets();
+        let targets = AdapterTarget::all(&graph);
         assert_eq!(targets.len(), 3);
         let mix = |i: usize| ((i as u32 ^ 0x5bd1).wrapping_mul(0x9e37_79b9) >> 8) as f32 / 8_388_608.0 - 1.0;
         let factor = |shape: [usize; 2]| Tensor::from_f32(shape, (0..shape[0] * shape[1]).map(mix).collect()).unwrap();
@@ -194,11 +184,8 @@ mod tests {
             b: factor([t.outputs, 7]),
         };
         let adapter = Adapter::new(targets.iter().map(update).collect()).unwrap();
-        let merged = graph.with_adapter(&adapter).unwrap();
-        assert_eq!(
-            test_isa::with(Isa::Portable, || graph.with_adapter(&adapter)).unwrap().model_id(),
-            merged.model_id()
-        );
+        let merged = adapter.merge(&graph).unwrap();
+        assert_eq!(with_portable_kernels(|| adapter.merge(&graph)).unwrap().model_id(), merged.model_id());
         // One weight by the definition: an ascending chain over the rank, then one fused multiply-add.
         let (target, update) = (&targets[1], &adapter.updates()[1]);
         assert_eq!(target.module, update.module);

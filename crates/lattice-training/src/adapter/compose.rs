@@ -7,7 +7,7 @@
 
 use super::merge::widened;
 use super::{Adapter, AdapterError, Update};
-use crate::tensor::Tensor;
+use lattice_inference::Tensor;
 use std::collections::BTreeSet;
 
 /// How adapters are combined.

@@ -1,8 +1,7 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
-use crate::kernels::{Isa, test_isa};
 use crate::merkle::Bisection;
-use crate::{ImportOptions, Model, import_model};
+use lattice_inference::{ImportOptions, Model, import_model, with_portable_kernels};
 
 const DIGITS: &[u8] = include_bytes!("../../tests/fixtures/train/digits.bin");
 const MLP: &[u8] = include_bytes!("../../tests/fixtures/train/mlp.onnx");
@@ -63,7 +62,7 @@ fn every_cpu_and_thread_makes_the_same_trace_and_learns() {
         let others: Vec<Trace> = std::thread::scope(|scope| {
             let one = |slow: bool| {
                 let (trainer, data) = (&trainer, &data);
-                scope.spawn(move || if slow { test_isa::with(Isa::Portable, || super::tests::trace(trainer, data)) } else { super::tests::trace(trainer, data) }.0)
+                scope.spawn(move || if slow { with_portable_kernels(|| super::tests::trace(trainer, data)) } else { super::tests::trace(trainer, data) }.0)
             };
             let threads: Vec<_> = [true, false, false].map(one).into();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
@@ -96,7 +95,7 @@ fn what_was_learned_holds_for_digits_that_were_not_seen() {
     for ((trainer, data, _), shift) in jobs.iter().zip([0, 0, 1]) {
         let graph = match trainer.result(&trace(trainer, data).1).unwrap() {
             Trained::Model(graph) => *graph,
-            Trained::Adapter(adapter) => trainer.base.with_adapter(&adapter).unwrap(),
+            Trained::Adapter(adapter) => adapter.merge(&trainer.base).unwrap(),
         };
         assert_eq!(graph.types(), trainer.base.types());
         let (before, after) = (right(trainer.base.clone(), shift), right(graph, shift));

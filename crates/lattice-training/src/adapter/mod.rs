@@ -1,7 +1,7 @@
 //! LoRA adapters (Hu et al., 2021, arXiv:2106.09685): low-rank updates of a model's weights, and their merge.
 //!
 //! [`Adapter::from_peft`] reads the files that PEFT writes; [`Adapter::encode`] gives the canonical bytes, whose keccak256
-//! is the adapter's id; [`crate::Graph::with_adapter`] merges. All of it is class F: the update is one ascending chain over
+//! is the adapter's id; [`Adapter::merge`] merges. All of it is class F: the update is one ascending chain over
 //! the rank for each weight, and the merge one fused multiply-add, W' = fma(scale, (B A), W).
 
 mod compose;
@@ -17,10 +17,10 @@ pub use encoding::VERSION as ADAPTER_VERSION;
 pub use merge::AdapterTarget;
 pub(crate) use merge::transposed;
 
-use crate::error::RunError;
-use crate::limits::NAME_BYTES_MAX;
-use crate::tensor::{DType, Tensor};
 use alloy_primitives::{B256, keccak256};
+use lattice_inference::NAME_BYTES_MAX;
+use lattice_inference::RunError;
+use lattice_inference::{DType, Tensor};
 use thiserror::Error;
 
 /// Highest rank of an update, as in the LoRA transaction.

@@ -8,7 +8,7 @@
 
 use super::{Adapter, AdapterError, Update};
 use crate::bytes::{Cursor, put_name};
-use crate::tensor::DType;
+use lattice_inference::DType;
 
 const MAGIC: &[u8; 4] = b"LATA";
 /// Version of the encoding that this build writes and reads.

@@ -1,7 +1,7 @@
 //! Optimiser steps: correctly rounded operations in a fixed order, element by element.
 
 use super::Optimiser;
-use crate::kernels::{Isa, dual_kernel};
+use lattice_inference::{Isa, dual_kernel};
 
 dual_kernel! {
     fn sgd(rate: f32, momentum: f32, decay: f32, g: &[f32], p: &mut [f32], v: &mut [f32]) {

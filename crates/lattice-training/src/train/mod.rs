@@ -17,13 +17,8 @@ pub use plan::{BATCH_MAX, Loss, Optimiser, Plan, STEPS_MAX, Target};
 pub use state::{State, Trace};
 
 use crate::adapter::{Adapter, AdapterError, Update};
-use crate::error::RunError;
-use crate::float_mode;
-use crate::graph::Graph;
-use crate::ops::Attributes;
-use crate::ops::normalize::{LOG_SOFTMAX, SOFTMAX};
-use crate::tensor::Tensor;
 use alloy_primitives::{B256, keccak256};
+use lattice_inference::{Attributes, Graph, RunError, Tensor, TensorError, all_operators, check_float_mode};
 use network::{Layer, LowRank, Network, Weights, backward, forward};
 use std::sync::Arc;
 use thiserror::Error;
@@ -217,7 +212,7 @@ impl Trainer {
 
     /// Outputs and values of a batch in a state.
     fn run(&self, state: &State, batch: &Batch) -> Result<(Vec<Vec<f32>>, Vec<f32>), TrainError> {
-        float_mode::check()?;
+        check_float_mode()?;
         let width = batch.records.first().map_or(0, Vec::len);
         let features = self.network.features;
         self.check_width(features, width.saturating_sub(features))?;
@@ -250,7 +245,9 @@ impl Trainer {
         let columns = self.network.outputs;
         let failed = |error: String| TrainError::Network(error);
         let tensor = Tensor::from_f32([outputs.len() / columns, columns], outputs.to_vec());
-        let op = if log { &LOG_SOFTMAX } else { &SOFTMAX };
+        let name = if log { "LogSoftmax" } else { "Softmax" };
+        let op =
+            all_operators().find(|op| op.name == name).ok_or_else(|| failed(format!("this build lacks {name}")))?;
         let rows = (op.run)(&Attributes::none(), &[&tensor.map_err(|e| failed(e.to_string()))?]).map_err(failed)?;
         Ok(rows[0].as_f32().unwrap_or_default().to_vec())
     }
@@ -330,7 +327,7 @@ impl Trainer {
 
     /// What a state amounts to: the base with new weights, or an adapter.
     pub fn result(&self, state: &State) -> Result<Trained, TrainError> {
-        let failed = |error: crate::TensorError| TrainError::State(error.to_string());
+        let failed = |error: TensorError| TrainError::State(error.to_string());
         let Target::Lora { rank, scale, .. } = self.plan.target else {
             let mut constants = self.base.constants().to_vec();
             for (parameter, values) in self.parameters.iter().zip(&state.parameters) {

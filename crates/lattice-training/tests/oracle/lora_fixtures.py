@@ -4,7 +4,7 @@
 The merge follows peft's `get_delta_weight` and `add_weighted_adapter` (combination types cat and linear).
 
     pip install numpy onnx safetensors
-    python crates/lattice-inference/tests/oracle/lora_fixtures.py
+    python crates/lattice-training/tests/oracle/lora_fixtures.py
 """
 
 import json

@@ -4,7 +4,7 @@
 //! (Kalajdzievski, 2023). Whatever would change the result in another way is refused by the name of its setting.
 
 use super::{Adapter, AdapterError, Update, safetensors};
-use crate::tensor::Tensor;
+use lattice_inference::Tensor;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 

@@ -1,11 +1,16 @@
 //! Adapters in PEFT's form: what NumPy computes, golden bits, and hostile files.
+#![allow(clippy::unwrap_used)]
 
-use crate::support::fixtures;
-use lattice_inference::{
-    Adapter, AdapterDiff, AdapterError, Composition, Graph, ImportOptions, Model, Tensor, Update, import_onnx,
-};
+use lattice_inference::{Graph, ImportOptions, Model, Tensor, import_onnx};
+use lattice_training::{Adapter, AdapterDiff, AdapterError, AdapterTarget, Composition, Update};
 use proptest::prelude::*;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// This crate's committed fixtures.
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")
+}
 
 fn read(file: &str) -> Vec<u8> {
     std::fs::read(fixtures().join("lora").join(file)).unwrap()
@@ -24,7 +29,7 @@ fn graph() -> Graph {
 fn output(adapter: Option<&Adapter>) -> Tensor {
     let expected: Value = serde_json::from_slice(&read("expected.json")).unwrap();
     let x = expected["x"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap() as f32).collect();
-    let graph = adapter.map_or_else(graph, |adapter| graph().with_adapter(adapter).unwrap());
+    let graph = adapter.map_or_else(graph, |adapter| adapter.merge(&graph()).unwrap());
     Model::load(graph).unwrap().run(&[Tensor::from_f32([2, 6], x).unwrap()]).unwrap().remove(0)
 }
 
@@ -60,7 +65,7 @@ fn merged_models_answer_as_numpy_and_with_golden_bits() {
 #[test]
 fn a_frozen_graph_keeps_the_modules_of_its_weights() {
     let decoded = Graph::decode(&graph().encode()).unwrap();
-    let targets = decoded.adapter_targets();
+    let targets = AdapterTarget::all(&decoded);
     let found: Vec<_> = targets.iter().map(|t| (t.module.as_str(), t.inputs, t.outputs)).collect();
     assert_eq!(found, [("mlp.fc1", 6, 5), ("mlp.fc2", 5, 4), ("head", 4, 3)]);
 }
@@ -96,11 +101,11 @@ fn adapters_that_do_not_fit_are_refused() {
         a: Tensor::from_f32([rank, inputs], vec![1.0; rank * inputs]).unwrap(),
         b: Tensor::from_f32([outputs, rank], vec![1.0; outputs * rank]).unwrap(),
     };
-    let merge = |update| graph().with_adapter(&Adapter::new(vec![update]).unwrap()).unwrap_err().to_string();
+    let merge = |update| Adapter::new(vec![update]).unwrap().merge(&graph()).unwrap_err().to_string();
     assert!(merge(update("mlp.fc9", 1, 6, 5)).contains("mlp.fc1, mlp.fc2"));
     assert!(merge(update("mlp.fc1", 1, 5, 6)).contains("has 6 and 5"));
     // The end of a path will do, when it is one module's.
-    assert!(graph().with_adapter(&Adapter::new(vec![update("fc2", 1, 5, 4)]).unwrap()).is_ok());
+    assert!(Adapter::new(vec![update("fc2", 1, 5, 4)]).unwrap().merge(&graph()).is_ok());
     assert!(merge(update("mlp.fc1.bias", 1, 6, 5)).contains("read by"));
     let mut endless = update("mlp.fc1", 1, 6, 5);
     endless.a = Tensor::from_f32([1, 6], vec![f32::INFINITY; 6]).unwrap();

@@ -2,7 +2,7 @@
 //! then the elements. Tensors must fill the data part without gap or overlap, as the format says.
 
 use super::AdapterError;
-use crate::tensor::{DType, Tensor};
+use lattice_inference::{DType, Tensor};
 use serde_json::Value;
 use std::collections::BTreeMap;
 

@@ -9,8 +9,8 @@
 use super::TrainError;
 use crate::bytes::Cursor;
 use crate::merkle::{self, Proof};
-use crate::tensor::{DType, NAN_F32_BITS};
 use alloy_primitives::{B256, keccak256};
+use lattice_inference::{DType, NAN_F32_BITS};
 
 const MAGIC: &[u8; 4] = b"LATT";
 const TRACE_MAGIC: &[u8; 4] = b"LATH";

@@ -6,10 +6,7 @@
 
 use super::TrainError;
 use crate::adapter::transposed;
-use crate::graph::Graph;
-use crate::kernels::gemm::{PackedRight, gemm};
-use crate::kernels::{Isa, dual_kernel, reduce};
-use crate::tensor::{DType, Tensor};
+use lattice_inference::{DType, Graph, Isa, Tensor, dual_kernel, matrix_product};
 
 /// One step of the chain.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,13 +113,6 @@ pub(super) enum Weights<'a> {
     LowRank(&'a [f32], LowRank<'a>),
 }
 
-/// a [m, k] times b [k, n].
-fn product(a: &[f32], b: &[f32], (m, k, n): (usize, usize, usize)) -> Vec<f32> {
-    let mut c = vec![0.0; m * n];
-    gemm(Isa::detect(), a, m, &PackedRight::new(b, k, n), &mut c);
-    c
-}
-
 dual_kernel! {
     /// `y = fma(scale, x, y)`.
     fn add_scaled(scale: f32, x: &[f32], y: &mut [f32]) {
@@ -144,14 +134,14 @@ pub(super) fn forward(network: &Network, weights: &[Weights<'_>], x: Vec<f32>, n
         let x = &values[values.len() - 1];
         let y = match (layer, weights) {
             (Layer::Dense { inputs, outputs, .. }, Weights::LowRank(w, low)) => {
-                let mut y = product(x, w, (n, *inputs, *outputs));
-                let u = product(x, &transposed(low.a, low.rank), (n, *inputs, low.rank));
-                let z = product(&u, &transposed(low.b, *outputs), (n, low.rank, *outputs));
+                let mut y = matrix_product(x, w, (n, *inputs, *outputs));
+                let u = matrix_product(x, &transposed(low.a, low.rank), (n, *inputs, low.rank));
+                let z = matrix_product(&u, &transposed(low.b, *outputs), (n, low.rank, *outputs));
                 add_scaled(Isa::detect(), low.scale, &z, &mut y);
                 y
             }
             (Layer::Dense { inputs, outputs, .. }, Weights::Fixed(w) | Weights::Trained(w)) => {
-                product(x, w, (n, *inputs, *outputs))
+                matrix_product(x, w, (n, *inputs, *outputs))
             }
             (Layer::Bias { outputs, .. }, Weights::Fixed(row) | Weights::Trained(row)) => {
                 let rows = x.chunks_exact(*outputs);
@@ -183,24 +173,26 @@ pub(super) fn backward(
         match (layer, weights) {
             (Layer::Dense { inputs, outputs, .. }, Weights::LowRank(w, low)) => {
                 let (inputs, outputs, rank) = (*inputs, *outputs, low.rank);
-                let u = product(x, &transposed(low.a, rank), (n, inputs, rank));
-                let db = product(&transposed(&dy, n), &u, (outputs, n, rank));
+                let u = matrix_product(x, &transposed(low.a, rank), (n, inputs, rank));
+                let db = matrix_product(&transposed(&dy, n), &u, (outputs, n, rank));
                 gradients.push(scaled(low.scale, db));
-                let du = scaled(low.scale, product(&dy, low.b, (n, outputs, rank)));
-                gradients.push(product(&transposed(&du, n), x, (rank, n, inputs)));
-                let mut dx = product(&dy, &transposed(w, inputs), (n, outputs, inputs));
-                add_scaled(Isa::detect(), 1.0, &product(&du, low.a, (n, rank, inputs)), &mut dx);
+                let du = scaled(low.scale, matrix_product(&dy, low.b, (n, outputs, rank)));
+                gradients.push(matrix_product(&transposed(&du, n), x, (rank, n, inputs)));
+                let mut dx = matrix_product(&dy, &transposed(w, inputs), (n, outputs, inputs));
+                add_scaled(Isa::detect(), 1.0, &matrix_product(&du, low.a, (n, rank, inputs)), &mut dx);
                 dy = dx;
             }
             (Layer::Dense { inputs, outputs, .. }, Weights::Fixed(w) | Weights::Trained(w)) => {
                 if matches!(weights, Weights::Trained(_)) {
-                    gradients.push(product(&transposed(x, n), &dy, (*inputs, n, *outputs)));
+                    gradients.push(matrix_product(&transposed(x, n), &dy, (*inputs, n, *outputs)));
                 }
-                dy = product(&dy, &transposed(w, *inputs), (n, *outputs, *inputs));
+                dy = matrix_product(&dy, &transposed(w, *inputs), (n, *outputs, *inputs));
             }
             (Layer::Bias { outputs, .. }, Weights::Trained(_)) => {
                 let mut sums = vec![0.0; *outputs];
-                reduce::sum_columns(Isa::detect(), &dy, &mut sums);
+                for row in dy.chunks_exact(*outputs) {
+                    sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
+                }
                 gradients.push(sums);
             }
             (Layer::Scale { row }, _) => {

@@ -1,8 +1,7 @@
-//! A cursor over little-endian bytes that never reads past their end, for the canonical forms of adapters, training states
-//! and data sets. It never allocates more than the bytes left could fill.
+//! A cursor over little-endian bytes that never reads past their end, for the canonical forms of adapters, training states,
+//! data sets and openings. It never allocates more than the bytes left could fill.
 
-use crate::limits::NAME_BYTES_MAX;
-use crate::tensor::{DType, Data, Tensor};
+use lattice_inference::{DType, Data, NAME_BYTES_MAX, Tensor, element_count};
 
 /// A position in bytes. Errors say what was being read and where.
 pub(crate) struct Cursor<'a> {
@@ -76,7 +75,7 @@ impl<'a> Cursor<'a> {
 
     /// A tensor whose type is known already.
     pub(crate) fn tensor(&mut self, dtype: DType, shape: &[usize], what: &str) -> Result<Tensor, String> {
-        let len = crate::tensor::element_count(dtype, shape).map_err(|e| format!("{what}: {e}"))?;
+        let len = element_count(dtype, shape).map_err(|e| format!("{what}: {e}"))?;
         let bytes = self.take(len * dtype.size_bytes(), what)?;
         let data = Data::from_le_bytes(dtype, bytes).map_err(|e| format!("{what}: {e}"))?;
         Tensor::new(shape, data).map_err(|e| format!("{what}: {e}"))
