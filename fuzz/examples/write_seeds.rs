@@ -1,12 +1,13 @@
 //! Writes the seeds of all targets that are made from code: `cargo run --example write_seeds`.
 //!
-//! The ONNX seeds come from the operator fixtures of lattice-inference and the bundled digits model.
+//! The ONNX seeds come from the operator fixtures of lattice-import and the bundled digits model.
 
 use alloy_consensus::{TxEip1559, TxEip2930, TxEip7702, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
 use alloy_primitives::{Address, B256, TxKind, U256, hex, keccak256};
 use lattice_execution::asm;
-use lattice_inference::{ImportOptions, Tensor, import_model, npy};
+use lattice_import::{ImportOptions, import_model};
+use lattice_inference::{Tensor, npy};
 use lattice_state::{Account, AccountDiff, StateDiff};
 use lattice_storage::artifact::Manifest;
 use lattice_types::{
@@ -83,7 +84,7 @@ fn main() {
     let digits = fs::read(root().join("../models/digits.onnx")).expect("the bundled model");
     write("onnx", "digits", &digits);
     for (target, fixtures) in [("onnx", "operators.json"), ("tflite", "tflite.json")] {
-        let cases = root().join("../crates/lattice-inference/tests/fixtures").join(fixtures);
+        let cases = root().join("../crates/lattice-import/tests/fixtures").join(fixtures);
         let cases: serde_json::Value = serde_json::from_slice(&fs::read(cases).expect("the fixtures")).expect("JSON");
         for case in cases.as_array().expect("a list").iter().step_by(3) {
             let (name, file) = (case["name"].as_str().expect("a name"), case["model"].as_str().expect("a model"));

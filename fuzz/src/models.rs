@@ -1,6 +1,7 @@
 //! Files of models: what people push, and what nodes fetch.
 
-use lattice_inference::{Graph, ImportOptions, Model, Tensor, ValueInfo, import_onnx, import_tflite, npy as npy_file};
+use lattice_import::{ImportOptions, import_onnx, import_tflite};
+use lattice_inference::{Graph, Model, Tensor, ValueInfo, npy as npy_file};
 
 /// Work and memory that one input may cost here: less than a node's limits, so that many inputs run a second.
 const GAS_MAX: u64 = 1 << 20;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes what the oracle tests of lattice-inference compare with, in a folder, and prints the variables that name it:
+# Makes what the oracle tests of lattice-import compare with, in a folder, and prints the variables that name it:
 #
-#   eval "$(tests/clients/oracles.sh)"; cargo test -p lattice-inference
+#   eval "$(tests/clients/oracles.sh)"; cargo test -p lattice-import
 #
 # magika's features and ONNX Runtime's scores for files of this repository; the outputs of real models by their own
 # runtimes: magika, rapidocr's text detection, direction and recognition of two generations, MiniLM and Silero's voice detection by
@@ -12,7 +12,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 tools=${LATTICE_CLIENT_TOOLS:-${CARGO_TARGET_DIR:-$root/target}/ci}
 python=$tools/venv/bin/python
 out=$tools/oracles
-scripts=$root/crates/lattice-inference/tests/oracle
+scripts=$root/crates/lattice-import/tests/oracle
 model=$("$python" -c 'import magika, pathlib; print(pathlib.Path(magika.__file__).parent / "models/standard_v3_3/model.onnx")')
 
 rapidocr=$("$root/tests/clients/wheel.sh" rapidocr-onnxruntime==1.4.4 "$tools")

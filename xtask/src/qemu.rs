@@ -1,4 +1,4 @@
-//! Bits on other CPUs: the golden hashes of lattice-inference and lattice-training natively, and by qemu's user mode on an
+//! Bits on other CPUs: the golden hashes of models, operators, adapters and training natively, and by qemu's user mode on an
 //! x86-64 without fused multiply-add, on one with AVX2 and without AVX-512, and on an aarch64.
 
 use crate::{
@@ -10,10 +10,14 @@ use std::{
     process::Command,
 };
 
+/// The packages that hold the tests.
+const PACKAGES: &[&str] =
+    &["--package", "lattice-import", "--package", "lattice-inference", "--package", "lattice-training"];
+
 /// Golden hashes of operators and models, every kernel beside the portable one, the refusal to flush to zero.
 const TESTS: &[(&str, &[&str])] = &[
-    ("it", &["keep_their_bits", "digits::"]),
-    ("lattice_inference", &["kernels::", "bit_tests::", "float_mode::"]),
+    ("it", &["keep_their_bits", "digits::", "kernels::"]),
+    ("lattice_inference", &["kernels::", "float_mode::"]),
     ("lattice_training", &["the_same_bits"]),
     ("lora", &["numpy"]),
 ];
@@ -38,8 +42,7 @@ const AARCH64_PACKAGES: &[&str] = &[
 
 /// Runs the tests on every CPU that is to be had here.
 pub fn step(workspace: &Workspace, report: &mut Report) {
-    let build =
-        workspace.cargo(&["test", "--locked", "--package", "lattice-inference", "--package", "lattice-training"]);
+    let build = workspace.cargo(&[&["test", "--locked"], PACKAGES].concat());
     let native = match executables(build) {
         Ok(native) => native,
         Err(error) => return report.check("bits", || Err(error)),
@@ -89,16 +92,7 @@ fn executables(mut build: Command) -> Result<Vec<(String, PathBuf)>, String> {
 /// A cargo command for aarch64: by rustup's target where it is installed, else by Debian's compiler.
 fn aarch64(workspace: &Workspace) -> Result<Command, String> {
     let target_dir = workspace.target_dir()?.join("aarch64");
-    let mut build = workspace.cargo(&[
-        "test",
-        "--locked",
-        "--package",
-        "lattice-inference",
-        "--package",
-        "lattice-training",
-        "--target",
-        AARCH64,
-    ]);
+    let mut build = workspace.cargo(&[&["test", "--locked", "--target", AARCH64], PACKAGES].concat());
     build
         .arg("--target-dir")
         .arg(target_dir)

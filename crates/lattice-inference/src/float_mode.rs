@@ -36,7 +36,7 @@ fn read() -> (u64, u64) {
 
 /// Sets the control register of a test's thread.
 #[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(crate) mod test_mode {
+mod test_mode {
     #[cfg(target_arch = "x86_64")]
     const DEFAULT: u64 = 0x1f80;
     #[cfg(target_arch = "aarch64")]
@@ -67,16 +67,29 @@ pub(crate) mod test_mode {
         set(DEFAULT);
         result
     }
-
-    /// Runs `f` while results below the normal range become zero.
-    pub(crate) fn flushing_to_zero<T>(f: impl FnOnce() -> T) -> T {
-        with_bit(if cfg!(target_arch = "x86_64") { 15 } else { 24 }, f)
-    }
 }
 
 #[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+    use crate::ops::elementwise::RELU;
+    use crate::{DType, GraphBuilder, Model, Tensor, ValueInfo};
+
+    #[test]
+    fn a_thread_in_another_mode_runs_nothing() {
+        let mut builder = GraphBuilder::default();
+        let x = builder.input(ValueInfo { name: "x".into(), dtype: DType::F32, shape: vec![2] });
+        let y = builder.unary(&RELU, x).unwrap();
+        let model = Model::load(builder.finish(vec![("y".into(), y)]).unwrap()).unwrap();
+        let inputs = [Tensor::from_f32([2], vec![1e-41, -1.0]).unwrap()];
+        for bit in test_mode::BITS {
+            let refused = test_mode::with_bit(bit, || model.run(&inputs));
+            assert!(matches!(refused, Err(RunError::FloatMode(_))), "bit {bit}: {refused:?}");
+        }
+        assert!(model.run(&inputs).is_ok());
+    }
 
     #[test]
     fn flush_to_zero_and_other_roundings_are_refused() {

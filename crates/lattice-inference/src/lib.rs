@@ -1,8 +1,7 @@
-//! Deterministic inference: ONNX or TensorFlow Lite in, a frozen graph and its id, and an executor whose answers every
-//! CPU agrees on.
+//! Deterministic inference: the frozen graph and its id, and an executor whose answers every CPU agrees on.
 //!
-//! The road of a model: [`import_model`] turns a file into a [`Graph`] with static shapes (off the consensus path);
-//! [`Graph::encode`] gives the canonical bytes whose keccak256 is the model id; [`Model::load`] packs the weights;
+//! The road of a model: an importer (`lattice-import`, off the consensus path) builds a [`Graph`] with static shapes by a
+//! [`GraphBuilder`]; [`Graph::encode`] gives the canonical bytes whose keccak256 is the model id; [`Model::load`] packs the weights;
 //! [`Model::run`] executes. Everything is a pure function of bytes: no files, clocks, threads or randomness.
 //!
 //! Numeric class F: f32 by correctly rounded operations in a fixed order. Each output of a matrix product or convolution is
@@ -11,8 +10,6 @@
 //!
 //! Numeric class Q: 8-bit tensors and integers only, for what is quantised in the file (`docs/spec/quantised.md`).
 
-#[cfg(test)]
-mod bit_tests;
 mod cost;
 #[cfg(test)]
 mod cost_times;
@@ -20,32 +17,27 @@ mod error;
 mod float_mode;
 mod graph;
 pub mod half;
-mod import;
 mod kernels;
-mod limits;
+pub mod limits;
 mod math;
 mod model;
 pub mod npy;
-mod onnx;
-mod ops;
-mod patterns;
-mod quant;
+pub mod ops;
+pub mod quant;
 mod tensor;
 pub mod tensor_op;
-mod tflite;
 
 pub use cost::{Cost, Work, last_uses};
-pub use error::{DecodeError, GraphError, ImportError, LoadError, NpyError, RunError, TensorError};
+pub use error::{DecodeError, GraphError, LoadError, NpyError, RunError, TensorError};
 pub use float_mode::check as check_float_mode;
-pub use graph::{Constant, Graph, Node, NumericClass, TensorType, VERSION as GRAPH_VERSION, ValueInfo};
-pub use import::{DeclaredInput, ImportOptions, declared_inputs, import_model};
-pub use kernels::{Isa, is_accelerated, matrix_product, with_portable_kernels};
-pub use limits::{NAME_BYTES_MAX, RunLimits};
+pub use graph::{
+    Constant, Graph, GraphBuilder, Maker, Node, NumericClass, TensorType, VERSION as GRAPH_VERSION, Value, ValueInfo,
+};
+pub use kernels::{Isa, is_accelerated, matrix_product};
+pub use limits::RunLimits;
 pub use model::Model;
-pub use onnx::{import_onnx, read_onnx_tensor, supported_operators as supported_onnx_operators};
 pub use ops::{Attribute, Attributes, OpSpec, all as all_operators};
 pub use tensor::{DType, Data, NAN_F32_BITS, Tensor, Tolerance, element_count};
-pub use tflite::{import_tflite, supported_operators as supported_tflite_operators};
 
 /// Version of the executor's numeric rules. It changes when any output bit of any graph could change.
 pub fn executor_version() -> &'static str {

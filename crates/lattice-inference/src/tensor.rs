@@ -441,6 +441,11 @@ impl Tensor {
         &mut self.data
     }
 
+    /// Makes every NaN the canonical one.
+    pub fn canonicalize_nan(&mut self) {
+        self.data.canonicalize_nan();
+    }
+
     /// The elements, by value.
     pub fn into_data(self) -> Data {
         self.data

@@ -1,7 +1,7 @@
 //! A cursor over little-endian bytes that never reads past their end, for the canonical forms of adapters, training states,
 //! data sets and openings. It never allocates more than the bytes left could fill.
 
-use lattice_inference::{DType, Data, NAME_BYTES_MAX, Tensor, element_count};
+use lattice_inference::{DType, Data, Tensor, element_count, limits::NAME_BYTES_MAX};
 
 /// A position in bytes. Errors say what was being read and where.
 pub(crate) struct Cursor<'a> {

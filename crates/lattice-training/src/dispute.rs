@@ -332,7 +332,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::merkle::Bisection;
-    use lattice_inference::{ImportOptions, Model, import_model};
+    use lattice_import::{ImportOptions, import_model};
+    use lattice_inference::Model;
 
     fn graphs() -> Vec<(Graph, Vec<u8>)> {
         let files: [&[u8]; 3] = [

@@ -1,7 +1,8 @@
 //! Adapters in PEFT's form: what NumPy computes, golden bits, and hostile files.
 #![allow(clippy::unwrap_used)]
 
-use lattice_inference::{Graph, ImportOptions, Model, Tensor, import_onnx};
+use lattice_import::{ImportOptions, import_onnx};
+use lattice_inference::{Graph, Model, Tensor};
 use lattice_training::{Adapter, AdapterDiff, AdapterError, AdapterTarget, Composition, Update};
 use proptest::prelude::*;
 use serde_json::Value;

@@ -9,10 +9,8 @@ use crate::{
     report::{Report, Verdict},
 };
 use alloy_primitives::{B256, b256, keccak256};
-use lattice_inference::{
-    DType, Data, Graph, ImportError, ImportOptions, Model, Tensor, Tolerance, declared_inputs, import_onnx,
-    read_onnx_tensor,
-};
+use lattice_import::{ImportError, ImportOptions, declared_inputs, import_onnx, read_onnx_tensor};
+use lattice_inference::{DType, Data, Graph, Model, Tensor, Tolerance};
 use rayon::prelude::*;
 use std::{
     fs,

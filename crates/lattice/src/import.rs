@@ -4,7 +4,8 @@ use crate::{
     failure::{Failure, read_file},
     tensors::{self, RawInput},
 };
-use lattice_inference::{DeclaredInput, Graph, ImportError, ImportOptions, Tensor, declared_inputs, import_model};
+use lattice_import::{DeclaredInput, ImportError, ImportOptions, declared_inputs, import_model};
+use lattice_inference::{Graph, Tensor};
 use serde_json::json;
 use std::{collections::BTreeMap, path::Path};
 

@@ -2,14 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-#[path = "../../../lattice-inference/tests/it/onnx_file.rs"]
+#[path = "../../../lattice-import/tests/it/onnx_file.rs"]
 #[allow(dead_code)]
 mod onnx_file;
 
 use super::*;
 use alloy_consensus::Header;
 use lattice_execution::{BlockContext, BlockExecutor, Executed, Occurrence, Outcome, Payee, Readiness, genesis};
-use lattice_inference::{ImportOptions, import_onnx};
+use lattice_import::{ImportOptions, import_onnx};
 use lattice_types::{
     ChainSpec,
     spec::DEV_ACCOUNTS,

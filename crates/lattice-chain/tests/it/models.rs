@@ -3,7 +3,8 @@
 use crate::net::{Node, key, nodes, signer, spec};
 use alloy_primitives::{B256, Bytes, keccak256};
 use lattice_chain::{AttestationRefused, ChainError, Input, ModelError, ModelStatus, ReadinessNeed};
-use lattice_inference::{ImportOptions, Model, Tensor, import_onnx};
+use lattice_import::{ImportOptions, import_onnx};
+use lattice_inference::{Model, Tensor};
 use lattice_training::{Adapter, Composition, Update};
 use lattice_types::{
     Attestation, InvalidTx, RecoveredTx, TxEnvelope, recover,

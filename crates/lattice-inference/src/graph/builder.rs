@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// A value while the graph is being built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Value(u32);
+pub struct Value(u32);
 
 /// Results up to this size are folded even when they are larger than the operands (an Expand of a scalar, say).
 const FOLD_GROWTH_BYTES_MAX: usize = 64 << 10;
@@ -39,7 +39,7 @@ struct BuilderNode {
 
 /// A graph under construction.
 #[derive(Debug, Default)]
-pub(crate) struct GraphBuilder {
+pub struct GraphBuilder {
     origins: Vec<Origin>,
     types: Vec<TensorType>,
     inputs: Vec<ValueInfo>,
@@ -52,22 +52,22 @@ pub(crate) struct GraphBuilder {
     /// Real values with the integers behind them.
     reals: BTreeMap<Value, Linear>,
     /// Values that were written in integers: by value, and by scale, type and range of the result.
-    pub(crate) quantized: BTreeMap<(Value, u32, u8, [i32; 3]), Value>,
+    pub quantized: BTreeMap<(Value, u32, u8, [i32; 3]), Value>,
 }
 
 /// An operator, its attributes and its operands.
-pub(crate) type Maker = (&'static OpSpec, Attributes, Vec<Value>);
+pub type Maker = (&'static OpSpec, Attributes, Vec<Value>);
 
 impl GraphBuilder {
     /// Adds an input. All inputs must be added before [`GraphBuilder::finish`], in graph order.
-    pub(crate) fn input(&mut self, info: ValueInfo) -> Value {
+    pub fn input(&mut self, info: ValueInfo) -> Value {
         let ty = TensorType::new(info.dtype, info.shape.clone());
         self.inputs.push(info);
         self.push(Origin::Input, ty)
     }
 
     /// Adds a constant under a name (shortened when it is very long).
-    pub(crate) fn constant(&mut self, name: &str, tensor: impl Into<Arc<Tensor>>) -> Value {
+    pub fn constant(&mut self, name: &str, tensor: impl Into<Arc<Tensor>>) -> Value {
         let tensor = tensor.into();
         let ty = TensorType::of(&tensor);
         self.constant_bytes = self.constant_bytes.saturating_add(tensor.size_bytes());
@@ -75,13 +75,13 @@ impl GraphBuilder {
     }
 
     /// Errors when constants have grown past the limit.
-    pub(crate) fn check_size(&self) -> OpResult<()> {
+    pub fn check_size(&self) -> OpResult<()> {
         let (got, max) = (self.constant_bytes, CONSTANT_BYTES_MAX);
         if got > max { Err(format!("constants have grown to {got} bytes; the limit is {max}")) } else { Ok(()) }
     }
 
     /// Counts a turn of a loop whose body has so many nodes; errors when loops have grown past the limit.
-    pub(crate) fn take_turn(&mut self, nodes: usize) -> OpResult<()> {
+    pub fn take_turn(&mut self, nodes: usize) -> OpResult<()> {
         self.unrolled_nodes = self.unrolled_nodes.saturating_add(nodes + 1);
         if self.unrolled_nodes > NODES_MAX {
             return Err(format!("loops unroll to more than {NODES_MAX} nodes"));
@@ -90,17 +90,17 @@ impl GraphBuilder {
     }
 
     /// Type of a value.
-    pub(crate) fn ty(&self, value: Value) -> &TensorType {
+    pub fn ty(&self, value: Value) -> &TensorType {
         &self.types[value.0 as usize]
     }
 
     /// Shape of a value.
-    pub(crate) fn shape(&self, value: Value) -> &[usize] {
+    pub fn shape(&self, value: Value) -> &[usize] {
         &self.ty(value).shape
     }
 
     /// The tensor, when the value is a constant.
-    pub(crate) fn tensor(&self, value: Value) -> Option<&Arc<Tensor>> {
+    pub fn tensor(&self, value: Value) -> Option<&Arc<Tensor>> {
         match &self.origins[value.0 as usize] {
             Origin::Constant { tensor, .. } => Some(tensor),
             _ => None,
@@ -108,7 +108,7 @@ impl GraphBuilder {
     }
 
     /// The operator, attributes and operands that computed a value, when a node did.
-    pub(crate) fn producer(&self, value: Value) -> Option<(&'static OpSpec, &Attributes, &[Value])> {
+    pub fn producer(&self, value: Value) -> Option<(&'static OpSpec, &Attributes, &[Value])> {
         match &self.origins[value.0 as usize] {
             Origin::Node { node } => {
                 let node = &self.nodes[*node];
@@ -119,28 +119,23 @@ impl GraphBuilder {
     }
 
     /// [`GraphBuilder::producer`], and what made a constant when that only moved elements.
-    pub(crate) fn maker(&self, value: Value) -> Option<Maker> {
+    pub fn maker(&self, value: Value) -> Option<Maker> {
         let made = self.producer(value).map(|(op, attributes, inputs)| (op, attributes.clone(), inputs.to_vec()));
         made.or_else(|| self.moved.get(&value).cloned())
     }
 
     /// Notes the integers that a real value stands for.
-    pub(crate) fn note_real(&mut self, value: Value, linear: Linear) {
+    pub fn note_real(&mut self, value: Value, linear: Linear) {
         self.reals.insert(value, linear);
     }
 
     /// The integers that a real value stands for, where they were noted.
-    pub(crate) fn real(&self, value: Value) -> Option<&Linear> {
+    pub fn real(&self, value: Value) -> Option<&Linear> {
         self.reals.get(&value)
     }
 
     /// Adds a node and gives its results; folds it when all operands are constants.
-    pub(crate) fn emit(
-        &mut self,
-        op: &'static OpSpec,
-        attributes: Attributes,
-        inputs: &[Value],
-    ) -> OpResult<Vec<Value>> {
+    pub fn emit(&mut self, op: &'static OpSpec, attributes: Attributes, inputs: &[Value]) -> OpResult<Vec<Value>> {
         let operands: Vec<&TensorType> = inputs.iter().map(|&v| self.ty(v)).collect();
         let results = op.infer_checked(&attributes, &operands)?;
         if let Some(folded) = self.fold(op, &attributes, inputs, &results)? {
@@ -159,7 +154,7 @@ impl GraphBuilder {
     }
 
     /// [`GraphBuilder::emit`] for operators with exactly one result.
-    pub(crate) fn emit1(&mut self, op: &'static OpSpec, attributes: Attributes, inputs: &[Value]) -> OpResult<Value> {
+    pub fn emit1(&mut self, op: &'static OpSpec, attributes: Attributes, inputs: &[Value]) -> OpResult<Value> {
         self.emit(op, attributes, inputs).map(|results| results[0])
     }
 
@@ -205,7 +200,7 @@ impl GraphBuilder {
     }
 
     /// Drops what no output needs, numbers the rest canonically and checks the whole.
-    pub(crate) fn finish(self, outputs: Vec<(String, Value)>) -> Result<Graph, GraphError> {
+    pub fn finish(self, outputs: Vec<(String, Value)>) -> Result<Graph, GraphError> {
         let mut needed = vec![false; self.origins.len()];
         outputs.iter().for_each(|(_, v)| needed[v.0 as usize] = true);
         for node in self.nodes.iter().rev() {

@@ -9,7 +9,7 @@ mod builder;
 mod encoding;
 mod forms;
 
-pub(crate) use builder::{GraphBuilder, Value};
+pub use builder::{GraphBuilder, Maker, Value};
 pub use encoding::VERSION;
 
 use crate::cost::Cost;

@@ -3,14 +3,19 @@
 //! All forms do the same correctly rounded operations in the same order for each output; lanes lie across outputs only. So
 //! they give the same bits, and the tests hold them to it.
 
-use core::cell::Cell;
-
 pub(crate) mod elementwise;
 pub(crate) mod gemm;
 pub(crate) mod program;
 pub(crate) mod reduce;
 
-/// Which instructions the kernels use. Outside of this crate only [`Isa::detect`] makes the vector ones, so that they are there.
+use core::cell::Cell;
+
+thread_local! {
+    static CHOSEN: Cell<Option<Isa>> = const { Cell::new(None) };
+}
+
+/// Which instructions the kernels use. Outside of this crate only [`Isa::detect`] and [`Isa::all`]
+/// make the vector ones, so that they are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
     /// Plain Rust; right everywhere, slow where fused multiply-add is software.
@@ -30,9 +35,9 @@ pub enum Isa {
 }
 
 impl Isa {
-    /// The best this CPU offers.
+    /// The best this CPU offers, or what [`Isa::run`] chose for this thread.
     pub fn detect() -> Isa {
-        if let Some(isa) = FORCED.get() {
+        if let Some(isa) = CHOSEN.get() {
             return isa;
         }
         #[cfg(target_arch = "aarch64")]
@@ -48,9 +53,8 @@ impl Isa {
         Isa::Portable
     }
 
-    /// All that this CPU offers.
-    #[cfg(test)]
-    pub(crate) fn all() -> Vec<Isa> {
+    /// All that this CPU offers, the portable one first.
+    pub fn all() -> Vec<Isa> {
         let mut all = vec![Isa::Portable];
         #[cfg(target_arch = "x86_64")]
         if Isa::detect() == Isa::Avx512 {
@@ -60,6 +64,14 @@ impl Isa {
             all.push(Isa::detect());
         }
         all
+    }
+
+    /// Runs `f` in this thread with these kernels: to compare bits, or to time what a lesser machine would take.
+    pub fn run<T>(self, f: impl FnOnce() -> T) -> T {
+        let before = CHOSEN.replace(Some(self));
+        let result = f();
+        CHOSEN.set(before);
+        result
     }
 }
 
@@ -104,24 +116,6 @@ pub(crate) use dual_kernel;
 /// True when this machine has fast fused multiply-add kernels; a validator needs them.
 pub fn is_accelerated() -> bool {
     Isa::detect() != Isa::Portable
-}
-
-thread_local! {
-    static FORCED: Cell<Option<Isa>> = const { Cell::new(None) };
-}
-
-/// Runs `f` with the kernels of an instruction set that this CPU has, in this thread.
-pub(crate) fn with_isa<T>(isa: Isa, f: impl FnOnce() -> T) -> T {
-    let before = FORCED.replace(Some(isa));
-    let result = f();
-    FORCED.set(before);
-    result
-}
-
-/// Runs `f` on the portable kernels, in this thread: to compare bits, or to time what a machine without vector instructions
-/// would take.
-pub fn with_portable_kernels<T>(f: impl FnOnce() -> T) -> T {
-    with_isa(Isa::Portable, f)
 }
 
 /// The product of row-major f32 matrices, `a` [m, k] and `b` [k, n]; each element is one ascending chain from +0.

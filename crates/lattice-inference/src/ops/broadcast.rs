@@ -5,7 +5,7 @@ use crate::cost::rows;
 use crate::graph::TensorType;
 
 /// The common shape of operands, or which dimensions disagree.
-pub(crate) fn broadcast_shapes(shapes: &[&[usize]]) -> OpResult<Vec<usize>> {
+pub fn broadcast_shapes(shapes: &[&[usize]]) -> OpResult<Vec<usize>> {
     let rank = shapes.iter().map(|s| s.len()).max().unwrap_or(0);
     let mut out = vec![1; rank];
     for shape in shapes {
@@ -104,7 +104,7 @@ impl Loops {
 }
 
 /// Row-major strides of a shape.
-pub(crate) fn strides_of(shape: &[usize]) -> Vec<usize> {
+pub fn strides_of(shape: &[usize]) -> Vec<usize> {
     let mut strides = vec![1; shape.len()];
     for axis in (0..shape.len().saturating_sub(1)).rev() {
         strides[axis] = strides[axis + 1] * shape[axis + 1].max(1);

@@ -10,7 +10,7 @@ use crate::half::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16, f64_to_bf16,
 use crate::tensor::{DType, Data, Tensor};
 
 /// Attribute: the code of the target element type.
-pub(crate) static CAST: OpSpec = OpSpec { code: 0x0401, name: "Cast", infer, work, run };
+pub static CAST: OpSpec = OpSpec { code: 0x0401, name: "Cast", infer, work, run };
 
 /// Half floats are converted one by one.
 fn work(_: &Attributes, types: &[&TensorType], results: &[TensorType]) -> Work {
@@ -21,7 +21,7 @@ fn work(_: &Attributes, types: &[&TensorType], results: &[TensorType]) -> Work {
 pub(super) const ALL: &[&OpSpec] = &[&CAST];
 
 /// The attributes of a cast to `dtype`.
-pub(crate) fn to(dtype: DType) -> Attributes {
+pub fn to(dtype: DType) -> Attributes {
     Attributes::none().int(i64::from(dtype.code()))
 }
 
@@ -47,7 +47,7 @@ fn is_set<T: Default + PartialEq>(x: &T) -> bool {
 }
 
 /// Converts elements.
-pub(crate) fn cast(data: &Data, to: DType) -> Data {
+pub fn cast(data: &Data, to: DType) -> Data {
     macro_rules! from_number {
         ($v:ident) => {
             match to {

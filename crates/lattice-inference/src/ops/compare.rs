@@ -8,7 +8,8 @@ use crate::tensor::{DType, Data, Tensor, map_data};
 
 macro_rules! specs {
     ($($name:ident $code:literal $text:literal $infer:ident $run:ident;)*) => {
-        $(pub(crate) static $name: OpSpec = OpSpec {
+        $(#[doc = concat!("`", $text, "`, elementwise.")]
+        pub static $name: OpSpec = OpSpec {
             code: $code,
             name: $text,
             infer: $infer,

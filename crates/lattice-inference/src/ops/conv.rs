@@ -16,7 +16,7 @@ use core::ops::Range;
 /// x [batch, channels, spatial..] and w [outputs, channels / group, kernel..].
 ///
 /// Attributes: strides, pads before, pads after, dilations (each a list over the spatial dimensions), group.
-pub(crate) static CONV: OpSpec = OpSpec { code: 0x0601, name: "Conv", infer, work, run };
+pub static CONV: OpSpec = OpSpec { code: 0x0601, name: "Conv", infer, work, run };
 
 pub(super) const ALL: &[&OpSpec] = &[&CONV];
 
@@ -26,17 +26,22 @@ const COLUMNS: usize = 1024;
 const DIRECT_ROWS: usize = 48;
 
 /// How the kernel moves over the input.
-pub(crate) struct Geometry {
-    pub(crate) strides: Vec<usize>,
-    pub(crate) pads_before: Vec<usize>,
-    pub(crate) pads_after: Vec<usize>,
-    pub(crate) dilations: Vec<usize>,
-    pub(crate) group: usize,
+pub struct Geometry {
+    /// Step of the kernel along each spatial dimension.
+    pub strides: Vec<usize>,
+    /// Padding before the first element.
+    pub pads_before: Vec<usize>,
+    /// Padding after the last.
+    pub pads_after: Vec<usize>,
+    /// Step between the elements of the kernel.
+    pub dilations: Vec<usize>,
+    /// Groups of channels that do not see each other.
+    pub group: usize,
 }
 
 impl Geometry {
     /// As attributes.
-    pub(crate) fn attributes(&self) -> Attributes {
+    pub fn attributes(&self) -> Attributes {
         Attributes::none()
             .sizes(&self.strides)
             .sizes(&self.pads_before)
@@ -74,7 +79,7 @@ pub(crate) struct Plan {
 }
 
 /// Number of window positions along one dimension.
-pub(crate) fn window_count(
+pub fn window_count(
     size: usize,
     kernel: usize,
     stride: usize,

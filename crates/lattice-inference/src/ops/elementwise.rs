@@ -14,7 +14,8 @@ use crate::tensor::{DType, Data, Tensor};
 
 macro_rules! unary_ops {
     ($($name:ident $code:literal $text:literal $steps:literal;)*) => {
-        $(pub(crate) static $name: OpSpec = OpSpec {
+        $(#[doc = concat!("`", $text, "` of one operand.")]
+        pub static $name: OpSpec = OpSpec {
             code: $code,
             name: $text,
             infer: infer_unary::<$code>,
@@ -64,7 +65,8 @@ unary_ops! {
 
 macro_rules! binary_ops {
     ($($name:ident $code:literal $text:literal $steps:literal;)*) => {
-        $(pub(crate) static $name: OpSpec = OpSpec {
+        $(#[doc = concat!("`", $text, "` of two operands.")]
+        pub static $name: OpSpec = OpSpec {
             code: $code,
             name: $text,
             infer: infer_binary::<$code>,

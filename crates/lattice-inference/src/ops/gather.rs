@@ -8,7 +8,7 @@ use crate::tensor::{DType, Data, Tensor, map_data};
 
 macro_rules! specs {
     ($($(#[$doc:meta])* $name:ident $code:literal $text:literal $infer:ident $work:ident $run:ident;)*) => {
-        $($(#[$doc])* pub(crate) static $name: OpSpec = OpSpec {
+        $($(#[$doc])* pub static $name: OpSpec = OpSpec {
             code: $code,
             name: $text,
             infer: $infer,
@@ -211,7 +211,7 @@ fn run_gather_nd(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Te
 
 /// What a scatter does with the element already there.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reduction {
+pub enum Reduction {
     /// Replaces it.
     Replace = 0,
     /// Adds to it.

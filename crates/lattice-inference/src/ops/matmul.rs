@@ -9,7 +9,7 @@ use crate::kernels::gemm::{NR, PackedRight, gemm};
 use crate::tensor::{DType, Data, Tensor};
 
 /// a [.., m, k] times b [.., k, n]; both of rank 2 or more.
-pub(crate) static MATMUL: OpSpec = OpSpec { code: 0x0501, name: "MatMul", infer, work, run };
+pub static MATMUL: OpSpec = OpSpec { code: 0x0501, name: "MatMul", infer, work, run };
 
 pub(super) const ALL: &[&OpSpec] = &[&MATMUL];
 

@@ -2,21 +2,21 @@
 //!
 //! To add an operator: write its `infer`, `work` and `run` in the file of its family, make a `static` [`OpSpec`] with a fresh
 //! code, and list it in the family's `ALL`. Codes are part of the canonical encoding and never change meaning. An ONNX
-//! operator that the existing ones can express needs no new operator here: see [`crate::onnx`]'s `lower` folder.
+//! operator that the existing ones can express needs no new operator here: see the `lower` folders of `lattice-import`.
 
 mod attributes;
-pub(crate) mod broadcast;
-pub(crate) mod cast;
-pub(crate) mod compare;
-pub(crate) mod conv;
-pub(crate) mod elementwise;
-pub(crate) mod gather;
-pub(crate) mod matmul;
-pub(crate) mod movement;
-pub(crate) mod normalize;
-pub(crate) mod pool;
-pub(crate) mod reduce;
-pub(crate) mod search;
+pub mod broadcast;
+pub mod cast;
+pub mod compare;
+pub mod conv;
+pub mod elementwise;
+pub mod gather;
+pub mod matmul;
+pub mod movement;
+pub mod normalize;
+pub mod pool;
+pub mod reduce;
+pub mod search;
 
 pub use attributes::{Attribute, Attributes};
 
@@ -25,7 +25,7 @@ use crate::graph::TensorType;
 use crate::tensor::{Tensor, element_count};
 
 /// What went wrong inside an operator; the caller adds which node it was.
-pub(crate) type OpResult<T> = Result<T, String>;
+pub type OpResult<T> = Result<T, String>;
 
 type InferFn = fn(&Attributes, &[&TensorType]) -> OpResult<Vec<TensorType>>;
 type WorkFn = fn(&Attributes, &[&TensorType], &[TensorType]) -> Work;

@@ -8,7 +8,7 @@ use crate::tensor::{Data, Tensor, element_count, map_data};
 
 macro_rules! specs {
     ($($(#[$doc:meta])* $name:ident $code:literal $text:literal $infer:ident $work:expr, $run:ident;)*) => {
-        $($(#[$doc])* pub(crate) static $name: OpSpec = OpSpec {
+        $($(#[$doc])* pub static $name: OpSpec = OpSpec {
             code: $code,
             name: $text,
             infer: $infer,

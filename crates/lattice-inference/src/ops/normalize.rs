@@ -13,7 +13,7 @@ use crate::math;
 use crate::tensor::{DType, Data, Tensor};
 
 /// e^(x - max) / sum over the last dimension.
-pub(crate) static SOFTMAX: OpSpec = OpSpec {
+pub static SOFTMAX: OpSpec = OpSpec {
     code: 0x0901,
     name: "Softmax",
     infer: infer_softmax,
@@ -22,7 +22,7 @@ pub(crate) static SOFTMAX: OpSpec = OpSpec {
 };
 
 /// x - max - ln(sum of e^(x - max)) over the last dimension.
-pub(crate) static LOG_SOFTMAX: OpSpec = OpSpec {
+pub static LOG_SOFTMAX: OpSpec = OpSpec {
     code: 0x0902,
     name: "LogSoftmax",
     infer: infer_softmax,
@@ -31,7 +31,7 @@ pub(crate) static LOG_SOFTMAX: OpSpec = OpSpec {
 };
 
 /// (x - mean) / sqrt(variance + epsilon) over the dimensions from an axis on. Attributes: axis, epsilon.
-pub(crate) static NORMALIZE: OpSpec =
+pub static NORMALIZE: OpSpec =
     OpSpec { code: 0x0903, name: "Normalize", infer: infer_normalize, work: work_normalize, run: run_normalize };
 
 pub(super) const ALL: &[&OpSpec] = &[&SOFTMAX, &LOG_SOFTMAX, &NORMALIZE];

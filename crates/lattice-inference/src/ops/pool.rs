@@ -11,27 +11,34 @@ use crate::kernels::elementwise::max;
 use crate::tensor::{DType, Data, Tensor};
 
 /// The largest element of each window.
-pub(crate) static MAX_POOL: OpSpec = OpSpec { code: 0x0701, name: "MaxPool", infer, work: window_work, run: run_max };
+pub static MAX_POOL: OpSpec = OpSpec { code: 0x0701, name: "MaxPool", infer, work: window_work, run: run_max };
 /// The average of each window.
-pub(crate) static AVERAGE_POOL: OpSpec =
+pub static AVERAGE_POOL: OpSpec =
     OpSpec { code: 0x0702, name: "AveragePool", infer: infer_average, work: window_work, run: run_average };
 
 pub(super) const ALL: &[&OpSpec] = &[&MAX_POOL, &AVERAGE_POOL];
 
 /// Windows along each spatial dimension.
-pub(crate) struct Windows {
-    pub(crate) kernel: Vec<usize>,
-    pub(crate) strides: Vec<usize>,
-    pub(crate) pads_before: Vec<usize>,
-    pub(crate) pads_after: Vec<usize>,
-    pub(crate) dilations: Vec<usize>,
-    pub(crate) output: Vec<usize>,
-    pub(crate) count_padding: bool,
+pub struct Windows {
+    /// Size of the window.
+    pub kernel: Vec<usize>,
+    /// Step from one window to the next.
+    pub strides: Vec<usize>,
+    /// Padding before the first element.
+    pub pads_before: Vec<usize>,
+    /// Padding after the last.
+    pub pads_after: Vec<usize>,
+    /// Step between the elements of a window.
+    pub dilations: Vec<usize>,
+    /// Number of windows.
+    pub output: Vec<usize>,
+    /// Whether an average counts padding.
+    pub count_padding: bool,
 }
 
 impl Windows {
     /// As attributes.
-    pub(crate) fn attributes(&self) -> Attributes {
+    pub fn attributes(&self) -> Attributes {
         Attributes::none()
             .sizes(&self.kernel)
             .sizes(&self.strides)

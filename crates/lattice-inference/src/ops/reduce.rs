@@ -17,7 +17,7 @@ macro_rules! specs {
     ($($name:ident $code:literal $text:literal $steps:literal;)*) => {
         $(
             /// Attributes: axes (ascending), whether reduced axes stay with size 1.
-            pub(crate) static $name: OpSpec = OpSpec { code: $code, name: $text, infer, work: work::<$steps>, run: run::<$code> };
+            pub static $name: OpSpec = OpSpec { code: $code, name: $text, infer, work: work::<$steps>, run: run::<$code> };
         )*
     };
 }
@@ -30,7 +30,7 @@ specs! {
 }
 
 /// Running sum along an axis, one ascending chain. Attributes: axis, exclusive, reverse.
-pub(crate) static CUM_SUM: OpSpec = OpSpec {
+pub static CUM_SUM: OpSpec = OpSpec {
     code: 0x0805,
     name: "CumSum",
     infer: infer_cum_sum,

@@ -9,7 +9,7 @@ use crate::tensor::{DType, Data, Tensor};
 use core::cmp::Ordering;
 
 /// Attributes: axis, whether the axis stays with size 1, whether the last of equals wins.
-pub(crate) static ARG_MAX: OpSpec = OpSpec {
+pub static ARG_MAX: OpSpec = OpSpec {
     code: 0x0c01,
     name: "ArgMax",
     infer: infer_arg,
@@ -17,7 +17,7 @@ pub(crate) static ARG_MAX: OpSpec = OpSpec {
     run: run_arg::<true>,
 };
 /// Attributes as [`ARG_MAX`].
-pub(crate) static ARG_MIN: OpSpec = OpSpec {
+pub static ARG_MIN: OpSpec = OpSpec {
     code: 0x0c02,
     name: "ArgMin",
     infer: infer_arg,
@@ -25,8 +25,7 @@ pub(crate) static ARG_MIN: OpSpec = OpSpec {
     run: run_arg::<false>,
 };
 /// Results: values and i64 positions, sorted. Attributes: axis, count, whether the largest are wanted.
-pub(crate) static TOP_K: OpSpec =
-    OpSpec { code: 0x0c03, name: "TopK", infer: infer_top_k, work: work_top_k, run: run_top_k };
+pub static TOP_K: OpSpec = OpSpec { code: 0x0c03, name: "TopK", infer: infer_top_k, work: work_top_k, run: run_top_k };
 
 pub(super) const ALL: &[&OpSpec] = &[&ARG_MAX, &ARG_MIN, &TOP_K];
 

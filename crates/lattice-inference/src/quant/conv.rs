@@ -16,7 +16,7 @@ use crate::tensor::{DType, Data, Tensor};
 ///
 /// Operands: x [batch, channels, spatial..] and w [outputs, channels / group, kernel..], each i8 or u8 and followed by its
 /// zero point of the same type: one element, or for w one for each output. Attributes as those of a float convolution.
-pub(crate) static INTEGER_CONV: OpSpec = OpSpec { code: 0x0e01, name: "IntegerConv", infer, work, run };
+pub static INTEGER_CONV: OpSpec = OpSpec { code: 0x0e01, name: "IntegerConv", infer, work, run };
 
 /// The longest sum of products of two 9-bit differences that an i32 holds.
 pub(crate) const K_MAX: usize = i32::MAX as usize / (255 * 255);

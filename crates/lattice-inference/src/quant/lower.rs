@@ -28,11 +28,15 @@ const TABLE_NODES_MAX: usize = 64;
 
 /// A real value known by the integers behind it: scale * (stored - zero point), one pair for all or one along an axis.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Linear {
-    pub(crate) stored: Value,
-    pub(crate) scales: Vec<f32>,
-    pub(crate) zeros: Vec<i32>,
-    pub(crate) axis: usize,
+pub struct Linear {
+    /// The integers.
+    pub stored: Value,
+    /// Scales, one or as many as the axis has places.
+    pub scales: Vec<f32>,
+    /// Zero points, as many as scales.
+    pub zeros: Vec<i32>,
+    /// The axis along which scales and zero points lie.
+    pub axis: usize,
 }
 
 /// How a result is stored.
@@ -71,7 +75,7 @@ fn parameters(b: &GraphBuilder, x: Value, scale: Value, zero: Option<Value>) -> 
     Ok(axis.filter(|_| fits).map(|axis| Linear { stored: x, scales, zeros, axis }))
 }
 
-/// [`crate::patterns::dequantize`] in one node where it is a border of class Q, and noted in any case.
+/// [`super::dequantize`] in one node where it is a border of class Q, and noted in any case.
 pub(crate) fn dequantize(
     b: &mut GraphBuilder,
     x: Value,
@@ -467,7 +471,7 @@ fn mean(b: &mut GraphBuilder, v: Value, t: &Target) -> OpResult<Option<Value>> {
 
 /// Sums of a quantised operator of another format with its own scales: i32 `bias` added, rescaled, stored. Nothing when a
 /// scale or zero point is not known at import.
-pub(crate) fn rescaled(
+pub fn rescaled(
     b: &mut GraphBuilder,
     value: Value,
     axis: usize,

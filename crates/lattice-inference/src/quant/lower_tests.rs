@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::real;
 use crate::graph::{Graph, GraphBuilder, NumericClass, Value, ValueInfo};
 use crate::kernels::Isa;
 use crate::kernels::elementwise::{Unary, unary};
@@ -11,7 +12,6 @@ use crate::ops::pool::{AVERAGE_POOL, MAX_POOL, Windows};
 use crate::ops::{
     Attributes, OpResult, OpSpec, elementwise as ew, matmul::MATMUL, normalize::LOG_SOFTMAX, normalize::SOFTMAX,
 };
-use crate::patterns;
 use crate::tensor::{DType, Tensor};
 use proptest::prelude::*;
 
@@ -31,12 +31,12 @@ fn scalar(b: &mut GraphBuilder, value: f32) -> Value {
 
 fn real(b: &mut GraphBuilder, x: Value, (_, scale, zero): Quantised) -> Value {
     let (scale, zero) = (scalar(b, scale), scalar(b, zero as f32));
-    patterns::dequantize(b, x, scale, Some(zero)).unwrap()
+    real::dequantize(b, x, scale, Some(zero)).unwrap()
 }
 
 fn stored(b: &mut GraphBuilder, x: Value, (dtype, scale, zero): Quantised) -> Value {
     let (scale, zero) = (scalar(b, scale), scalar(b, zero as f32));
-    patterns::quantize(b, x, scale, Some(zero), dtype).unwrap()
+    real::quantize(b, x, scale, Some(zero), dtype).unwrap()
 }
 
 fn bytes(seed: u32, ty: Quantised, shape: &[usize]) -> Tensor {
@@ -103,7 +103,7 @@ fn weights(b: &mut GraphBuilder, seed: u32, shape: &[usize], axis: usize) -> (Va
     let scales = (0..outputs).map(|i| 0.001 + 0.0007 * i as f32).collect();
     let scales = b.constant("", Tensor::from_f32(along.clone(), scales).unwrap());
     let zeros = b.constant("", Tensor::from_i8(along, vec![0; outputs]).unwrap());
-    let real = patterns::dequantize(b, w, scales, Some(zeros)).unwrap();
+    let real = real::dequantize(b, w, scales, Some(zeros)).unwrap();
     let bias = (0..outputs).map(|i| 0.4 - 0.21 * i as f32).collect();
     (real, b.constant("", Tensor::from_f32([outputs], bias).unwrap()))
 }

@@ -16,7 +16,7 @@ use crate::tensor::{DType, Data, Tensor};
 ///
 /// Operands: a and b, each i8 or u8 and followed by its zero point of the same type: one element, or for a one for each of
 /// its rows, for b one for each of its columns.
-pub(crate) static INTEGER_MATMUL: OpSpec = OpSpec { code: 0x0e02, name: "IntegerMatMul", infer, work, run };
+pub static INTEGER_MATMUL: OpSpec = OpSpec { code: 0x0e02, name: "IntegerMatMul", infer, work, run };
 
 fn infer(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<TensorType>> {
     attributes.expect_len(0)?;

@@ -8,15 +8,16 @@
 mod average;
 mod border;
 mod bytes;
-pub(crate) mod conv;
+pub mod conv;
 mod isa;
 mod lower;
 #[cfg(test)]
 mod lower_tests;
-pub(crate) mod matmul;
+pub mod matmul;
 mod pairs;
 mod patches;
 mod product;
+mod real;
 pub(crate) mod requantize;
 mod scale;
 mod softmax;
@@ -24,7 +25,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use lower::{Linear, dequantize, quantize, rescaled};
+pub use lower::{Linear, rescaled};
+pub use real::{dequantize, quantize};
 
 use crate::ops::{OpResult, OpSpec};
 use crate::tensor::Tensor;

@@ -5,7 +5,7 @@ use crate::{
     node::{Draft, Node, signer},
 };
 use alloy_primitives::{B256, Bytes, U256, keccak256};
-use lattice_inference::{ImportOptions, import_onnx};
+use lattice_import::{ImportOptions, import_onnx};
 use lattice_storage::Manifest;
 use lattice_types::{
     TxEnvelope, system,

@@ -167,7 +167,8 @@ pub(super) fn widened(tensor: &Tensor) -> Vec<f32> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use lattice_inference::{ImportOptions, import_model, with_portable_kernels};
+    use lattice_import::{ImportOptions, import_model};
+    use lattice_inference::Isa;
 
     #[test]
     fn portable_and_accelerated_kernels_merge_to_the_same_bits() {
@@ -185,7 +186,7 @@ mod tests {
         };
         let adapter = Adapter::new(targets.iter().map(update).collect()).unwrap();
         let merged = adapter.merge(&graph).unwrap();
-        assert_eq!(with_portable_kernels(|| adapter.merge(&graph)).unwrap().model_id(), merged.model_id());
+        assert_eq!(Isa::Portable.run(|| adapter.merge(&graph)).unwrap().model_id(), merged.model_id());
         // One weight by the definition: an ascending chain over the rank, then one fused multiply-add.
         let (target, update) = (&targets[1], &adapter.updates()[1]);
         assert_eq!(target.module, update.module);

@@ -18,8 +18,8 @@ pub use merge::AdapterTarget;
 pub(crate) use merge::transposed;
 
 use alloy_primitives::{B256, keccak256};
-use lattice_inference::NAME_BYTES_MAX;
 use lattice_inference::RunError;
+use lattice_inference::limits::NAME_BYTES_MAX;
 use lattice_inference::{DType, Tensor};
 use thiserror::Error;
 

@@ -1,7 +1,8 @@
 #![allow(clippy::unwrap_used)]
 use super::*;
 use crate::merkle::Bisection;
-use lattice_inference::{ImportOptions, Model, import_model, with_portable_kernels};
+use lattice_import::{ImportOptions, import_model};
+use lattice_inference::{Isa, Model};
 
 const DIGITS: &[u8] = include_bytes!("../../tests/fixtures/train/digits.bin");
 const MLP: &[u8] = include_bytes!("../../tests/fixtures/train/mlp.onnx");
@@ -62,7 +63,7 @@ fn every_cpu_and_thread_makes_the_same_trace_and_learns() {
         let others: Vec<Trace> = std::thread::scope(|scope| {
             let one = |slow: bool| {
                 let (trainer, data) = (&trainer, &data);
-                scope.spawn(move || if slow { with_portable_kernels(|| super::tests::trace(trainer, data)) } else { super::tests::trace(trainer, data) }.0)
+                scope.spawn(move || if slow { Isa::Portable.run(|| super::tests::trace(trainer, data)) } else { super::tests::trace(trainer, data) }.0)
             };
             let threads: Vec<_> = [true, false, false].map(one).into();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()

@@ -1,7 +1,8 @@
 //! Cases of ONNX made here from the bundled model: right, wrong, refused, without names.
 
 use crate::support::assert_good;
-use lattice_inference::{ImportOptions, Model, Tensor, import_onnx};
+use lattice_import::{ImportOptions, import_onnx};
+use lattice_inference::{Model, Tensor};
 use lattice_vectors::{Report, onnx};
 use std::{fs, path::Path};
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 /// A convolution of the inference crate's fixtures: the file, its input, LiteRT's output.
 fn convolution() -> (Vec<u8>, Tensor, Tensor) {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../lattice-inference/tests/fixtures/tflite.json");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../lattice-import/tests/fixtures/tflite.json");
     let cases: Vec<Value> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
     let case = cases.iter().find(|case| case["name"] == "tflite_conv_0").unwrap();
     let hex = |text: &Value| alloy_primitives::hex::decode(text.as_str().unwrap()).unwrap();
