@@ -67,8 +67,10 @@ pub struct Arena {
     made: Vec<Made>,
     favour: Favour,
     threshold: u64,
-    /// Source of all chance of this run.
-    pub rng: Rng,
+    /// Who wins. A stream of its own, so that a seed's wins are the same whatever the attack makes of them.
+    lottery: Rng,
+    /// Hashes and VRF outputs.
+    hashes: Rng,
 }
 
 /// Place of a block in the order in which blocks were made: its hash ends with it.
@@ -111,19 +113,32 @@ impl Arena {
             made: vec![Made { party: Party::Honest, seen: [0, 0] }],
             favour,
             threshold: threshold.to(),
-            rng: Rng::new(seed),
+            lottery: Rng::of_purpose(seed, 1),
+            hashes: Rng::of_purpose(seed, 2),
         }
     }
 
     /// How many of this many validators win a slot.
     pub fn wins(&mut self, validators: u32) -> u32 {
-        (0..validators).map(|_| u32::from(self.rng.next() < self.threshold)).sum()
+        self.wins_boosted(validators, 0)
     }
 
     /// [`Arena::wins`] of who wins this many millionths more often than its share says.
     pub fn wins_boosted(&mut self, validators: u32, boost_ppm: u32) -> u32 {
         let threshold = u128::from(self.threshold) * (1_000_000 + u128::from(boost_ppm)) / 1_000_000;
-        (0..validators).map(|_| u32::from(u128::from(self.rng.next()) < threshold)).sum()
+        (0..validators).map(|_| u32::from(u128::from(self.lottery.next()) < threshold)).sum()
+    }
+
+    /// How many of this many draws win, by the gaps between wins: for many draws.
+    pub fn wins_of_draws(&mut self, draws: u64) -> u64 {
+        let miss = (-self.chance()).ln_1p();
+        let mut gap = || ((self.lottery.next() as f64 + 1.0) / 2f64.powi(64)).ln() / miss;
+        let (mut at, mut wins) = (gap().floor(), 0);
+        while at < draws as f64 {
+            wins += 1;
+            at += 1.0 + gap().floor();
+        }
+        wins
     }
 
     /// The chance that one validator wins a slot.
@@ -133,11 +148,15 @@ impl Arena {
 
     /// A VRF output: of the adversary's it is the lower one, hence the winner, where ties are given to it.
     pub fn vrf_hash(&mut self, party: Party) -> B256 {
-        let mut hash = B256::from(U256::from_limbs(std::array::from_fn(|_| self.rng.next())));
+        let mut hash = self.random_hash();
         if self.favour.vrf {
             hash.0[0] = if party == Party::Adversary { 0 } else { 0xff };
         }
         hash
+    }
+
+    fn random_hash(&mut self) -> B256 {
+        B256::from(U256::from_limbs(std::array::from_fn(|_| self.hashes.next())))
     }
 
     /// AI class of a party's blocks.
@@ -243,10 +262,9 @@ impl Arena {
     /// Makes a block with these parents, which must be in ascending order.
     ///
     /// # Panics
-    /// When the block breaks a rule of the DAG: an attack that is refused is no attack.
+    /// In debug builds, when the block breaks a rule of the DAG: an attack that is refused is no attack.
     pub fn add(&mut self, draft: Draft, parents: Vec<B256>) -> B256 {
-        let data = self.dag.virtual_data(&parents).expect("parents are blocks of this arena");
-        let mut hash = B256::from(U256::from_limbs(std::array::from_fn(|_| self.rng.next())));
+        let mut hash = self.random_hash();
         hash.0[28..].copy_from_slice(&(self.made.len() as u32).to_be_bytes());
         // Nobody can use a block before its past.
         let seen = |group: usize| {
@@ -254,17 +272,19 @@ impl Arena {
             parents.fold(draft.seen[group], u64::max)
         };
         let made = Made { party: draft.party, seen: [seen(0), seen(1)] };
-        let facts = BlockFacts {
+        let mut facts = BlockFacts {
             hash,
             parents,
             slot: draft.slot,
             vrf_hash: draft.vrf_hash,
             ai_class: self.ai_class(draft.party),
             work: self.work(draft.party),
-            blue_score: data.blue_score,
-            blue_work: data.blue_work,
+            blue_score: 0,
+            blue_work: 0,
         };
-        let prepared = self.dag.check(&facts).expect("the block keeps the rules");
+        let prepared = self.dag.check_nothing(&facts).expect("parents are blocks of this arena");
+        (facts.blue_score, facts.blue_work) = (prepared.blue_score(), prepared.blue_work());
+        debug_assert_eq!(self.dag.check(&facts).map(|_| ()).map_err(|error| error.to_string()), Ok(()));
         let mut batch = Batch::new();
         self.dag.insert(prepared, &mut batch).expect(NO_FAULT);
         self.kv.write(batch).expect(NO_FAULT);

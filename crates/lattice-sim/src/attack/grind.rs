@@ -33,9 +33,9 @@ pub fn gain(share: u32, favour: Favour, delay_slots: u64, seed: u64) -> f64 {
     let sink = view.sink(&arena);
     let tail = arena.selected_chain(&sink).take_while(|hash| arena.party(hash) == Party::Adversary).count();
     let seeds = 1u32 << BITS_MAX.min(tail as u32);
-    let best = (0..seeds).map(|_| (0..EPOCH_SLOTS).map(|_| arena.wins(share)).sum::<u32>()).max().unwrap_or(0);
-    let expected = EPOCH_SLOTS as f64 * f64::from(share) * arena.chance();
-    f64::from(best) / expected - 1.0
+    let draws = EPOCH_SLOTS * u64::from(share);
+    let best = (0..seeds).map(|_| arena.wins_of_draws(draws)).max().unwrap_or(0);
+    best as f64 / (draws as f64 * arena.chance()) - 1.0
 }
 
 #[cfg(test)]

@@ -61,6 +61,30 @@ pub struct Row {
     /// The estimate.
     #[serde(flatten)]
     pub estimate: Estimate,
+    /// By how much it is above the baseline. The runs of all settings have the same seeds, hence the same wins and delays, so
+    /// that the interval is that of paired samples.
+    pub difference: Estimate,
+}
+
+/// What one attack under one setting gave, one sample a run.
+struct Series {
+    attack: &'static str,
+    measure: String,
+    /// Whether the samples are hits (1) and misses (0).
+    is_chance: bool,
+    samples: Vec<f64>,
+}
+
+impl Series {
+    fn estimate(&self) -> Estimate {
+        if self.is_chance { Estimate::of_chance(&self.samples) } else { Estimate::of_mean(&self.samples) }
+    }
+
+    fn above(&self, baseline: &Self) -> Estimate {
+        let pairs = self.samples.iter().zip(&baseline.samples);
+        let differences: Vec<f64> = pairs.map(|(ours, theirs)| ours - theirs).collect();
+        if self.is_chance { Estimate::of_paired_chances(&differences) } else { Estimate::of_mean(&differences) }
+    }
 }
 
 /// Copies that an equivocating adversary makes of a win: as many as a block may have parents.
@@ -69,15 +93,25 @@ const COPIES: u32 = 24;
 impl Plan {
     /// Runs everything. On several threads; the figures depend on the plan alone.
     pub fn run(&self) -> Vec<Row> {
-        let mut rows = Vec::new();
-        for &share in &self.shares {
-            for (setting, favour) in SETTINGS {
-                rows.extend(self.races(share, setting, favour));
-                rows.extend(self.balances(share, setting, favour));
-                rows.extend(self.stuffings(share, setting, favour));
-            }
-        }
-        rows
+        self.shares.iter().flat_map(|&share| self.of_share(share)).collect()
+    }
+
+    fn of_share(&self, share: u32) -> Vec<Row> {
+        let attack = |favour| [self.races(share, favour), self.balances(share, favour), self.stuffings(share, favour)];
+        let all = SETTINGS.map(|(setting, favour)| (setting, attack(favour).into_iter().flatten().collect::<Vec<_>>()));
+        let baseline = &all[0].1;
+        let rows = |(setting, found): &(&'static str, Vec<Series>)| -> Vec<Row> {
+            let row = |(series, baseline): (&Series, &Series)| Row {
+                attack: series.attack,
+                measure: series.measure.clone(),
+                share,
+                setting,
+                estimate: series.estimate(),
+                difference: series.above(baseline),
+            };
+            found.iter().zip(baseline).map(row).collect()
+        };
+        all.iter().flat_map(rows).collect()
     }
 
     fn each<T: Send>(&self, runs: u64, purpose: u64, run: impl Fn(u64) -> T + Sync) -> Vec<T> {
@@ -85,66 +119,63 @@ impl Plan {
         (0..runs).into_par_iter().map(|index| run(seed(index))).collect()
     }
 
-    fn races(&self, share: u32, setting: &'static str, favour: Favour) -> Vec<Row> {
+    fn races(&self, share: u32, favour: Favour) -> Vec<Series> {
         let race = Race { share, favour, delay_slots: self.delay_slots, copies: 1, boost_ppm: 0 };
-        let mut rows = self.race("withhold", race, self.runs, setting);
-        let duplicating = Race { copies: COPIES, ..race };
-        rows.extend(self.race("duplicate", duplicating, self.runs.div_ceil(10), setting));
-        let gains = self.each(self.runs.div_ceil(4), 2, |seed| grind::gain(share, favour, self.delay_slots, seed));
-        let gain = Estimate::of_mean(&gains);
+        let mut found = self.race("withhold", race, self.runs);
+        found.extend(self.race("duplicate", Race { copies: COPIES, ..race }, self.runs.div_ceil(10)));
+        let samples = self.each(self.runs.div_ceil(4), 2, |seed| grind::gain(share, favour, self.delay_slots, seed));
         let measure = "wins in the next epoch over those of its share, less 1".to_string();
-        rows.push(Row { attack: "grind", measure, share, setting, estimate: gain });
-        let boost_ppm = (gain.high.max(0.0) * 1e6) as u32;
-        rows.extend(self.race("grind and withhold", Race { boost_ppm, ..race }, self.runs, setting));
-        rows
+        let gain = Series { attack: "grind", measure, is_chance: false, samples };
+        let boost_ppm = (gain.estimate().high.max(0.0) * 1e6) as u32;
+        found.push(gain);
+        found.extend(self.race("grind and withhold", Race { boost_ppm, ..race }, self.runs));
+        found
     }
 
-    fn race(&self, attack: &'static str, race: Race, runs: u64, setting: &'static str) -> Vec<Row> {
+    fn race(&self, attack: &'static str, race: Race, runs: u64) -> Vec<Series> {
         let outcomes = self.each(runs, 1, |seed| race.run(seed));
-        let row = |(place, depth): (usize, u64)| {
-            let hits = outcomes.iter().filter(|outcome| outcome[place]).count() as u64;
-            let measure = format!("chance to revert {depth} confirmations");
-            Row { attack, measure, share: race.share, setting, estimate: Estimate::of_chance(hits, runs) }
+        let series = |(place, depth): (usize, u64)| Series {
+            attack,
+            measure: format!("chance to revert {depth} confirmations"),
+            is_chance: true,
+            samples: outcomes.iter().map(|outcome| f64::from(u8::from(outcome[place]))).collect(),
         };
-        DEPTHS.into_iter().enumerate().map(row).collect()
+        DEPTHS.into_iter().enumerate().map(series).collect()
     }
 
-    fn balances(&self, share: u32, setting: &'static str, favour: Favour) -> Vec<Row> {
-        let mut rows = Vec::new();
+    fn balances(&self, share: u32, favour: Favour) -> Vec<Series> {
+        let mut found = Vec::new();
         for (attack, equivocates) in [("balance", false), ("balance and duplicate", true)] {
             let balance = Balance { share, favour, delay_slots: self.delay_slots, equivocates };
             let outcomes = self.each(self.runs.div_ceil(20), 3, |seed| balance.run(seed));
-            let split: Vec<f64> = outcomes.iter().map(|found| found.split as f64 / found.checkpoints as f64).collect();
-            let longest: Vec<f64> = outcomes.iter().map(|found| found.longest as f64).collect();
-            let measures =
-                [("share of checkpoints that are split", split), ("longest row of split checkpoints", longest)];
-            rows.extend(measures.map(|(measure, samples)| {
-                let estimate = Estimate::of_mean(&samples);
-                Row { attack, measure: measure.to_string(), share, setting, estimate }
-            }));
+            let split = outcomes.iter().map(|found| found.split as f64 / found.checkpoints as f64).collect();
+            let longest = outcomes.iter().map(|found| found.longest as f64).collect();
+            found.push(mean(attack, "share of checkpoints that are split", split));
+            found.push(mean(attack, "longest row of split checkpoints", longest));
         }
-        rows
+        found
     }
 
-    fn stuffings(&self, share: u32, setting: &'static str, favour: Favour) -> Vec<Row> {
-        let mut rows = Vec::new();
+    fn stuffings(&self, share: u32, favour: Favour) -> Vec<Series> {
+        let mut found = Vec::new();
         for (attack, copies) in [("stuff", 1), ("stuff and duplicate", 4)] {
             let stuffing = Stuffing { share, favour, delay_slots: self.delay_slots, copies };
             let outcomes = self.each(self.runs.div_ceil(20), 4, |seed| stuffing.run(seed));
-            let measures = [
-                ("share of honest blocks that are blue", outcomes.iter().map(|harm| harm.blue).collect::<Vec<_>>()),
-                ("share of honest blocks not merged after 6 s", outcomes.iter().map(|harm| harm.starved).collect()),
-            ];
-            rows.extend(measures.map(|(measure, samples)| {
-                let estimate = Estimate::of_mean(&samples);
-                Row { attack, measure: measure.to_string(), share, setting, estimate }
-            }));
+            let blue = outcomes.iter().map(|harm| harm.blue).collect();
+            let starved = outcomes.iter().map(|harm| harm.starved).collect();
+            found.push(mean(attack, "share of honest blocks that are blue", blue));
+            found.push(mean(attack, "share of honest blocks not merged after 6 s", starved));
         }
-        rows
+        found
     }
 }
 
-/// The rows as a Markdown table: a line an attack, measure and setting, a column a share.
+fn mean(attack: &'static str, measure: &str, samples: Vec<f64>) -> Series {
+    Series { attack, measure: measure.into(), is_chance: false, samples }
+}
+
+/// The rows as a Markdown table: a line an attack, measure and setting, a column a share. The baseline's cells are
+/// estimates, those of the other settings what they add to it.
 pub fn markdown(rows: &[Row], shares: &[u32]) -> String {
     let mut out = String::from("| attack, measure | setting |");
     out.extend(shares.iter().map(|share| format!(" .{share} |")));
@@ -165,14 +196,25 @@ pub fn markdown(rows: &[Row], shares: &[u32]) -> String {
             let found = rows.iter().find(|row| {
                 (row.attack, row.measure.as_str(), row.setting, row.share) == (attack, measure, setting, *share)
             });
-            let cell = found.map(|row| {
-                format!(" {} ({}-{}) |", short(row.estimate.value), short(row.estimate.low), short(row.estimate.high))
-            });
-            out.push_str(&cell.unwrap_or_else(|| " |".into()));
+            out.push_str(&found.map_or_else(|| " |".into(), cell));
         }
         out.push('\n');
     }
     out
+}
+
+fn cell(row: &Row) -> String {
+    if row.setting == SETTINGS[0].0 {
+        let Estimate { value, low, high, .. } = row.estimate;
+        format!(" {} ({} to {}) |", short(value), short(low), short(high))
+    } else {
+        let Estimate { value, low, high, .. } = row.difference;
+        let value = match short(value) {
+            text if text.starts_with(['-', '0']) => text,
+            text => format!("+{text}"),
+        };
+        format!(" {value} ({} to {}) |", short(low), short(high))
+    }
 }
 
 /// Three decimals without the leading zero, as far as they say something.
@@ -181,6 +223,30 @@ fn short(value: f64) -> String {
     match text.as_str() {
         "0.000" | "-0.000" => "0".into(),
         "1.000" => "1".into(),
-        _ => text.strip_prefix("0.").map_or_else(|| text.clone(), |rest| format!(".{rest}")),
+        text => text.replacen("0.", ".", usize::from(value.abs() < 1.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_attack_runs_under_every_setting_and_is_held_against_the_baseline() {
+        let rows = Plan { seed: 1, runs: 8, delay_slots: 4, shares: vec![40] }.run();
+        assert_eq!(rows.len(), SETTINGS.len() * (3 * DEPTHS.len() + 1 + 4 + 4));
+        for row in &rows {
+            let Estimate { value, low, high, n } = row.estimate;
+            assert!(n > 0 && low <= value && value <= high, "{row:?}");
+            assert!(row.setting != "baseline" || row.difference.value == 0.0, "{row:?}");
+        }
+        let table = markdown(&rows, &[40]);
+        assert_eq!(table.lines().count(), 2 + rows.len());
+        assert!(table.contains("| withhold: chance to revert 40 confirmations | ties | "), "{table}");
+    }
+
+    #[test]
+    fn figures_are_short() {
+        assert_eq!([0.0, 1.0, 0.25, -0.25, 10.5, -0.0001].map(short), ["0", "1", ".250", "-.250", "10.500", "0"]);
     }
 }

@@ -19,16 +19,30 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Of a chance, from hits among `n` independent runs: Wilson's interval, which is right for rare events too.
-    pub fn of_chance(hits: u64, n: u64) -> Self {
+    /// Of a chance, from a 1 (hit) or 0 (miss) a run: Wilson's interval, which is right for rare events too.
+    pub fn of_chance(samples: &[f64]) -> Self {
+        let n = samples.len() as u64;
         if n == 0 {
             return Self { n, value: 0.0, low: 0.0, high: 1.0 };
         }
-        let (count, p) = (n as f64, hits as f64 / n as f64);
+        let (count, p) = (n as f64, samples.iter().sum::<f64>() / n as f64);
         let scale = 1.0 + Z * Z / count;
         let centre = (p + Z * Z / (2.0 * count)) / scale;
         let half = Z * (p * (1.0 - p) / count + Z * Z / (4.0 * count * count)).sqrt() / scale;
         Self { n, value: p, low: (centre - half).max(0.0), high: (centre + half).min(1.0) }
+    }
+
+    /// Of the difference of two chances, from one difference (1, 0 or -1) a pair of runs: the interval of Agresti and Min
+    /// ("Simple improved confidence intervals for comparing matched proportions", 2005), which adds half a pair of each kind
+    /// and so says something even when no pair differs.
+    pub fn of_paired_chances(differences: &[f64]) -> Self {
+        let n = differences.len() as u64;
+        let count = n as f64 + 2.0;
+        let unequal = differences.iter().filter(|&&difference| difference != 0.0).count() as f64 + 1.0;
+        let sum = differences.iter().sum::<f64>();
+        let centre = sum / count;
+        let half = Z * (unequal - sum * sum / count).max(0.0).sqrt() / count;
+        Self { n, value: sum / (n as f64).max(1.0), low: (centre - half).max(-1.0), high: (centre + half).min(1.0) }
     }
 
     /// Of a mean, from one number a run: the normal interval.
@@ -51,9 +65,10 @@ mod tests {
     #[test]
     fn wilson_matches_known_values() {
         // R: binom::binom.confint(10, 100, methods = "wilson") gives 0.05522914 and 0.17436566.
-        let estimate = Estimate::of_chance(10, 100);
+        let samples = |hits, n| (0..n).map(|run| f64::from(u8::from(run < hits))).collect::<Vec<f64>>();
+        let estimate = Estimate::of_chance(&samples(10, 100));
         assert!((estimate.low - 0.055_229_14).abs() < 1e-6 && (estimate.high - 0.174_365_66).abs() < 1e-6);
-        let none = Estimate::of_chance(0, 1_000);
+        let none = Estimate::of_chance(&samples(0, 1_000));
         assert!(none.low < 1e-12 && (none.high - 0.003_826_76).abs() < 1e-6, "{none:?}");
     }
 
@@ -62,5 +77,18 @@ mod tests {
         let estimate = Estimate::of_mean(&[1.0, 2.0, 3.0, 4.0]);
         assert_eq!(estimate.value, 2.5);
         assert!((estimate.high - 2.5 - Z * (5.0f64 / 3.0 / 4.0).sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn paired_chances_have_the_interval_of_the_paper() {
+        // Agresti, Min: with 12 pairs of one kind, 2 of the other and 86 equal ones: centre 10/102, half width
+        // 1.96 sqrt(15 - 100/102)/102.
+        let differences: Vec<f64> =
+            (0..100).map(|run| [1.0, -1.0, 0.0][usize::from(run >= 12) + usize::from(run >= 14)]).collect();
+        let found = Estimate::of_paired_chances(&differences);
+        assert!((found.value - 0.1).abs() < 1e-9, "{found:?}");
+        assert!((found.low - 0.026_092).abs() < 1e-5 && (found.high - 0.169_987).abs() < 1e-5, "{found:?}");
+        let equal = Estimate::of_paired_chances(&[0.0; 100]);
+        assert!(equal.low < 0.0 && equal.high > 0.0 && equal.high < 0.02, "{equal:?}");
     }
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone)]
 pub struct View {
     tips: Vec<B256>,
+    /// Parents for a block on these tips, once somebody has asked.
+    chosen: Option<Vec<B256>>,
     /// By the slot from which they are seen.
     coming: BTreeMap<u64, Vec<B256>>,
 }
@@ -15,7 +17,7 @@ pub struct View {
 impl View {
     /// A side that sees the genesis.
     pub fn new() -> Self {
-        Self { tips: vec![B256::ZERO], coming: BTreeMap::new() }
+        Self { tips: vec![B256::ZERO], chosen: None, coming: BTreeMap::new() }
     }
 
     /// A block that will be seen from a slot on.
@@ -35,6 +37,7 @@ impl View {
             // What arrives late may lie below what is seen already.
             if !self.tips.iter().any(|tip| arena.is_ancestor(&hash, tip)) {
                 self.tips.push(hash);
+                self.chosen = None;
             }
         }
     }
@@ -46,26 +49,29 @@ impl View {
 
     /// Parents for a block on everything that is seen: the best tip, and of the others as many as a block may name and
     /// merge; when there are more, the highest AI class and the oldest slot in turn. Ascending by hash.
-    pub fn parents(&self, arena: &Arena) -> Vec<B256> {
-        let mut tips = self.tips.clone();
-        tips.sort_unstable_by_key(|tip| std::cmp::Reverse(arena.key(tip)));
-        if tips.len() > arena.parents_max() {
-            let mut highest = tips.split_off(1);
-            let mut oldest = highest.clone();
-            highest.sort_by_key(|tip| std::cmp::Reverse(arena.ai_class(arena.party(tip))));
-            oldest.sort_by_key(|tip| arena.slot(tip));
-            for tip in highest.into_iter().zip(oldest).flat_map(|(class, age)| [class, age]) {
-                if tips.len() < arena.parents_max() && !tips.contains(&tip) {
-                    tips.push(tip);
-                }
+    pub fn parents(&mut self, arena: &Arena) -> Vec<B256> {
+        self.chosen.get_or_insert_with(|| choose(arena, self.tips.clone())).clone()
+    }
+}
+
+fn choose(arena: &Arena, mut tips: Vec<B256>) -> Vec<B256> {
+    tips.sort_by_cached_key(|tip| std::cmp::Reverse(arena.key(tip)));
+    if tips.len() > arena.parents_max() {
+        let mut highest = tips.split_off(1);
+        let mut oldest = highest.clone();
+        highest.sort_by_key(|tip| std::cmp::Reverse(arena.ai_class(arena.party(tip))));
+        oldest.sort_by_key(|tip| arena.slot(tip));
+        for tip in highest.into_iter().zip(oldest).flat_map(|(class, age)| [class, age]) {
+            if tips.len() < arena.parents_max() && !tips.contains(&tip) {
+                tips.push(tip);
             }
         }
-        while tips.len() > 1 && !arena.fits(&tips) {
-            tips.pop();
-        }
-        tips.sort_unstable();
-        tips
     }
+    while tips.len() > 1 && !arena.fits(&tips) {
+        tips.pop();
+    }
+    tips.sort_unstable();
+    tips
 }
 
 impl Default for View {

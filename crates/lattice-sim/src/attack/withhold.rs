@@ -16,8 +16,10 @@ pub const DEPTHS: [u64; 3] = [10, 20, 40];
 const HEAD_START_SLOTS: u64 = 80;
 /// Slots after the head start in which the adversary may still win.
 const HORIZON_SLOTS: u64 = 480;
-/// Blocks of deficit from which it gives up.
-const DEFICIT_MAX: u128 = 80;
+/// Blocks of deficit from which it gives up at the latest.
+const DEFICIT_MAX: f64 = 80.0;
+/// It gives up when its chance to catch up has fallen below this.
+const HOPE_MIN: f64 = 1e-6;
 
 /// How a race is run.
 #[derive(Debug, Clone, Copy)]
@@ -84,10 +86,24 @@ impl Sides {
 }
 
 impl Race {
+    /// Work of deficit from which the race is lost. Wins come as in two Poisson processes, one of rate p for it and one of
+    /// rate q against it, so it ever makes up for d blocks with a chance of (p/q)^d (the gambler's ruin; nearly so when
+    /// its blocks weigh more).
+    fn deficit_max(&self) -> u128 {
+        let (ours, theirs, unit) = if self.favour.work { (17.0, 16.0, 16.0) } else { (1.0, 1.0, 1.0) };
+        let boost = 1.0 + f64::from(self.boost_ppm) / 1e6;
+        let ratio = ours * boost * f64::from(self.share) / (theirs * f64::from(VALIDATORS - self.share));
+        let blocks = if ratio < 1.0 { (HOPE_MIN.ln() / ratio.ln()).min(DEFICIT_MAX) } else { DEFICIT_MAX };
+        // Honest blocks on their way count for it and not yet against it.
+        let on_their_way = self.delay_slots as f64;
+        ((blocks + on_their_way) * unit) as u128
+    }
+
     /// Runs it. For each of [`DEPTHS`], whether the victim was reverted at some time after it had that many confirmations.
     pub fn run(&self, seed: u64) -> [bool; DEPTHS.len()] {
         let mut sides = Sides::new(self, seed);
         let mut reverted = [false; DEPTHS.len()];
+        let deficit_max = self.deficit_max();
         for slot in 1..=HEAD_START_SLOTS + HORIZON_SLOTS {
             sides.advance(slot);
             if let Some(victim) = sides.victim {
@@ -98,9 +114,7 @@ impl Race {
                 for (depth, reverted) in DEPTHS.iter().zip(&mut reverted) {
                     *reverted |= confirmations >= *depth && theirs > ours;
                 }
-                let unit = if self.favour.work { 16 } else { 1 };
-                let is_lost = ours.blue_work.saturating_sub(theirs.blue_work) > DEFICIT_MAX * unit;
-                if is_lost || reverted[DEPTHS.len() - 1] {
+                if ours.blue_work.saturating_sub(theirs.blue_work) > deficit_max || reverted[DEPTHS.len() - 1] {
                     break;
                 }
             }
