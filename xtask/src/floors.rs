@@ -62,8 +62,15 @@ const BELOW_CHAIN: &[&str] = &[
 ];
 
 /// The simulator drives chains and looks into their states.
-const BELOW_SIM: &[&str] =
-    &["lattice-types", "lattice-storage", "lattice-consensus", "lattice-state", "lattice-execution", "lattice-chain"];
+const BELOW_SIM: &[&str] = &[
+    "lattice-types",
+    "lattice-storage",
+    "lattice-inference",
+    "lattice-consensus",
+    "lattice-state",
+    "lattice-execution",
+    "lattice-chain",
+];
 
 /// The test bench runs other projects' vectors through every room that has some.
 const BELOW_VECTORS: &[&str] = &[

@@ -40,6 +40,7 @@ impl World {
                     self.input(to, Input::Evidence((**evidence).clone()));
                 }
             }
+            Message::Attestation(attestation) => self.input(to, Input::Attestation(**attestation)),
             Message::Transaction(tx) => self.input(to, Input::Transaction(Box::new((**tx).clone()))),
         }
         self.relay(to, from, &message);
@@ -83,11 +84,14 @@ impl World {
                     waiting.extend(self.absorb(node, effects));
                     self.check_finality(node);
                 }
-                Err(ChainError::MissingParents(missing)) => {
-                    for parent in &missing {
-                        self.nodes[node].wanted.entry(*parent).or_insert(0);
-                    }
-                    if let Some(from) = from {
+                Err(ChainError::MissingParents(mut missing)) => {
+                    // What is wanted already was asked for, and will be again.
+                    let wanted = &mut self.nodes[node].wanted;
+                    missing.retain(|parent| !wanted.contains_key(parent));
+                    wanted.extend(missing.iter().map(|parent| (*parent, 0)));
+                    if let Some(from) = from
+                        && !missing.is_empty()
+                    {
                         self.ask(node, from, missing);
                     }
                 }
@@ -127,7 +131,7 @@ impl World {
         if let Some(conflict) = effects.conflict
             && is_honest
         {
-            self.violate("no two conflicting finalised checkpoints", format!("node {node}: {conflict}"));
+            self.conflict(node, &conflict.to_string());
         }
         for (hash, reason) in &effects.disqualified {
             self.metrics.disqualified += u64::from(is_honest);

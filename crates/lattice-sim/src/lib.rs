@@ -12,6 +12,7 @@ mod invariants;
 mod load;
 mod message;
 mod metrics;
+mod models;
 mod network;
 mod node;
 mod plan;
@@ -20,6 +21,8 @@ pub mod report;
 pub mod rng;
 pub mod scenarios;
 mod signer;
+mod stakes;
+mod trust;
 mod verify;
 mod world;
 

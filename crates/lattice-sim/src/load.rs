@@ -19,6 +19,8 @@ pub struct Load {
     rng: Rng,
     /// Transactions made.
     pub made: u64,
+    /// Nonce of the next transaction of who owns moving stake.
+    pub owner_nonce: u64,
 }
 
 /// An account that only receives.
@@ -51,7 +53,7 @@ pub fn transfer(spec: &ChainSpec, account: usize, nonce: u64, to: Address, wei: 
 impl Load {
     /// A load with chance of its own.
     pub fn new(seed: u64) -> Self {
-        Self { rng: Rng::of_purpose(seed, 4), made: 0 }
+        Self { rng: Rng::of_purpose(seed, 4), made: 0, owner_nonce: 0 }
     }
 }
 

@@ -26,8 +26,8 @@ usage: lattice-sim [COMMAND] [OPTIONS]
   attack [--seed N] [--runs N] [--delay-ms MS] [--share HUNDREDTHS] [--json]
                  an adversary with a share of the stake against the order of blocks alone: withhold, duplicate, grind,
                  balance, stuff; with the highest AI class, with all ties given to it, and with blocks that weigh 17/16;
-                 beside the baseline. Every figure has its 95 % confidence interval. --runs is that of the races (1000), the other attacks run a
-                 tenth or a twentieth as often
+                 beside the baseline, as what they add to it. Every figure has its 95 % confidence interval. --runs is that
+                 of the races (1000), the other attacks run a quarter, a tenth or a twentieth as often
 
 A failed run prints what replays it: scenario, seed and setup, virtual time, number of the event, invariant.
 ";

@@ -1,7 +1,7 @@
 //! What nodes say to each other.
 
 use alloy_primitives::{B256, keccak256};
-use lattice_types::{CheckedBlock, CheckedVote, Evidence, RecoveredTx};
+use lattice_types::{Attestation, CheckedBlock, CheckedVote, Evidence, RecoveredTx};
 use std::sync::Arc;
 
 /// Place of a node among the nodes; its validator has the same index in the registry.
@@ -16,6 +16,8 @@ pub enum Message {
     Vote(Arc<CheckedVote>),
     /// Evidence.
     Evidence(Arc<Evidence>),
+    /// A validator's word that it holds a model.
+    Attestation(Arc<Attestation>),
     /// A transaction.
     Transaction(Arc<RecoveredTx>),
     /// The sender's tips.
@@ -34,6 +36,10 @@ impl Message {
                 Some(keccak256([&vote.vote.encode()[..], &vote.signer.to_be_bytes()].concat()))
             }
             Self::Evidence(evidence) => Some(evidence.hash()),
+            Self::Attestation(attestation) => {
+                let Attestation { model_id, epoch, signer, .. } = &**attestation;
+                Some(keccak256([&model_id[..], &epoch.to_be_bytes(), &signer.to_be_bytes()].concat()))
+            }
             Self::Transaction(tx) => Some(*tx.inner().hash()),
             Self::Tips(_) | Self::Request(..) => None,
         }

@@ -1,6 +1,10 @@
 //! One node: a chain over its disk, a validator's key, and what the node remembers beside the chain.
 
-use crate::{message::NodeId, plan::Role, signer::Signer};
+use crate::{
+    message::NodeId,
+    plan::{Plan, Role},
+    signer::Signer,
+};
 use alloy_primitives::B256;
 use lattice_chain::{Chain, ChainError, ChainOptions, ModelStore};
 use lattice_storage::{ArtifactStore, FaultKind, FaultyKv, Kv, MemoryKv};
@@ -42,6 +46,12 @@ pub struct Node {
     models: Arc<ModelStore>,
     /// Its validator.
     pub signer: Signer,
+    /// Which validator that is: its index in the registry.
+    pub validator: u32,
+    /// Whether it forgets nothing.
+    pub is_archive: bool,
+    /// The checkpoint that its operator trusts.
+    pub trusted: Option<Checkpoint>,
     /// How far its clock is ahead, ms.
     pub clock_ms: i64,
     /// How often it was started: events of an earlier life mean nothing.
@@ -67,25 +77,19 @@ pub struct Node {
 }
 
 impl Node {
-    /// A new node with an empty disk.
-    ///
-    /// # Errors
-    /// When the chain cannot be opened.
-    pub fn new(
-        id: NodeId,
-        role: Role,
-        clock_ms: i64,
-        spec: &ChainSpec,
-        artifacts: &Arc<ArtifactStore>,
-    ) -> Result<Self, ChainError> {
-        let mut node = Self {
+    /// A new node of a plan, with an empty disk; it is down.
+    pub fn new(id: NodeId, plan: &Plan, artifacts: &Arc<ArtifactStore>) -> Self {
+        Self {
             id,
-            role,
+            role: plan.roles[id],
             chain: None,
             disk: Arc::new(MemoryKv::new()),
             models: Arc::new(ModelStore::new(artifacts.clone())),
-            signer: Signer::new(id as u32, spec.chain_id),
-            clock_ms,
+            signer: Signer::new(plan.validators[id], plan.spec.chain_id),
+            validator: plan.validators[id],
+            is_archive: plan.archives.contains(&id),
+            trusted: None,
+            clock_ms: plan.clocks_ms[id],
             life: 0,
             seen: BTreeSet::new(),
             wanted: BTreeMap::new(),
@@ -96,14 +100,17 @@ impl Node {
             hidden: Vec::new(),
             wins: Vec::new(),
             cast: Vec::new(),
-        };
-        node.start(spec, None)?;
-        Ok(node)
+        }
     }
 
     /// Validator index.
     pub const fn index(&self) -> u32 {
-        self.id as u32
+        self.validator
+    }
+
+    /// What it holds in its artifact store.
+    pub const fn models(&self) -> &Arc<ModelStore> {
+        &self.models
     }
 
     /// Unix time of its clock, ms.
@@ -120,7 +127,8 @@ impl Node {
             Some((kind, at)) => Arc::new(FaultyKv::new(self.disk.clone(), kind, at)),
             None => self.disk.clone(),
         };
-        let chain = Chain::open_with(spec.clone(), kv, self.models.clone(), ChainOptions::default())?;
+        let options = ChainOptions { archive: self.is_archive, trusted: self.trusted };
+        let chain = Chain::open_with(spec.clone(), kv, self.models.clone(), options)?;
         self.canonical.clear();
         self.height_of.clear();
         let view = chain.view()?;
@@ -162,5 +170,11 @@ impl Node {
     /// Whether it is up.
     pub const fn is_up(&self) -> bool {
         self.chain.is_some()
+    }
+
+    /// The next start finds an empty disk.
+    #[cfg(test)]
+    pub fn lose_disk(&mut self) {
+        self.disk = Arc::new(MemoryKv::new());
     }
 }

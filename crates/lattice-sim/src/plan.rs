@@ -27,6 +27,29 @@ pub enum Role {
     Balancer,
     /// Neither produces nor votes.
     Silent,
+    /// Two nodes with one key, each honest in its own half of the network: together they vote twice and make two blocks a
+    /// slot. One of the two has the validator's place; the other one is silent but for the disturbance.
+    Twin,
+}
+
+/// A checkpoint that an operator trusts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// The newest that an honest node has finalised.
+    True,
+    /// The same index with another block.
+    False,
+}
+
+/// What the staking account does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StakeMove {
+    /// Adds LAT to a validator.
+    Add(u32, u64),
+    /// Takes LAT out of a validator.
+    Take(u32, u64),
+    /// Registers the key of a validator that is not in the registry yet, with LAT.
+    Register(u32, u64),
 }
 
 /// Something that happens at a time.
@@ -46,6 +69,14 @@ pub enum Action {
     Crash(usize),
     /// A node that is down starts from its disk.
     Start(usize),
+    /// A node that is down starts and follows only chains with a trusted checkpoint.
+    StartTrusting(usize, Trust),
+    /// A node that is up starts anew with a false checkpoint, and must refuse to.
+    Contradict(usize),
+    /// Somebody's stake moves.
+    Stake(StakeMove),
+    /// These nodes have lost the model's artifact, and attest no more.
+    LoseArtifact(Vec<bool>),
     /// A node's disk fails at this write from now on, in this way; then the node dies and starts again.
     BreakDisk(usize, FaultKind, u64),
 }
@@ -71,6 +102,16 @@ pub struct Plan {
     pub disturbed_ms: (u64, u64),
     /// Whether finality must go on during the disturbance.
     pub must_stay_live: bool,
+    /// The validator of each node.
+    pub validators: Vec<u32>,
+    /// Nodes of different camps may finalise different chains: then a third of the stake must pay for it.
+    pub camps: Vec<u8>,
+    /// Nodes that are down at first.
+    pub absent: Vec<usize>,
+    /// Nodes that forget nothing.
+    pub archives: Vec<usize>,
+    /// Whether a model is registered, attested and run.
+    pub has_model: bool,
     /// Chance of the scenario's own choices.
     pub rng: Rng,
 }
@@ -107,6 +148,11 @@ impl Plan {
             timeline: Vec::new(),
             disturbed_ms: (start, duration_ms.saturating_sub(quiet).max(start + 1)),
             must_stay_live: true,
+            validators: (0..nodes as u32).collect(),
+            camps: vec![0; nodes],
+            absent: Vec::new(),
+            archives: Vec::new(),
+            has_model: false,
             rng: Rng::of_purpose(seed, 2),
         }
     }
@@ -123,12 +169,18 @@ impl Plan {
 
     /// Gives a role to as many nodes as may be faulty, chosen by the seed; which they are.
     pub fn corrupt(&mut self, role: Role) -> Vec<usize> {
-        let mut all: Vec<usize> = (0..self.nodes()).collect();
-        self.rng.shuffle(&mut all);
-        all.truncate(self.faulty_max());
+        let all = self.some_nodes(self.faulty_max());
         for &node in &all {
             self.roles[node] = role;
         }
+        all
+    }
+
+    /// As many nodes, the first one chosen by the seed.
+    pub fn some_nodes(&mut self, count: usize) -> Vec<usize> {
+        let mut all: Vec<usize> = (0..self.nodes()).collect();
+        self.rng.shuffle(&mut all);
+        all.truncate(count);
         all
     }
 

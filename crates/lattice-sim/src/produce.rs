@@ -8,13 +8,15 @@ use crate::{
 };
 use alloy_primitives::{B256, keccak256};
 use lattice_chain::{ChainError, Input, Template};
-use lattice_types::{CheckedBlock, CheckedVote, DagBlock, Offence, SealKey, Vote, bls};
-use std::sync::Arc;
+use lattice_types::{CheckedBlock, CheckedVote, DagBlock, Evidence, Offence, SealKey, Vote, bls};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// How long a withholder keeps a block, ms.
 const WITHHOLD_MS: (u64, u64) = (3_000, 12_000);
 /// Time between two bursts of a stuffer, slots.
 const BURST_SLOTS: u64 = 32;
+/// How far the sink of a node that lacks blocks may lie behind for it to produce, slots.
+const BEHIND_SLOTS: u64 = 40;
 /// How much later a balancer tells its other half, ms.
 const BALANCE_LATE_MS: u64 = 1_500;
 
@@ -50,8 +52,13 @@ impl World {
         let chain = node.chain.as_mut()?;
         let slot = chain.slot_at(clock);
         let sink = chain.head().dag_hash;
+        let newest = chain.dag().slot(&sink).ok()??;
+        // Who is still fetching an old past would build where nobody else is.
+        if !node.wanted.is_empty() && slot > newest + BEHIND_SLOTS {
+            return None;
+        }
         // A faster clock has already filled the slot that has only begun here.
-        if chain.dag().slot(&sink).ok()?? >= slot {
+        if newest >= slot {
             return None;
         }
         let attempt = chain.seal_key(slot, index).and_then(|seal| {
@@ -216,6 +223,7 @@ impl World {
             Role::SurroundVoter => self.surround(node, vote),
             _ => {
                 if let Some(vote) = self.nodes[node].signer.vote(vote) {
+                    self.hold_against_twin(node, &vote);
                     self.tell_vote(node, vote, |_| true);
                 }
             }
@@ -269,6 +277,40 @@ impl World {
             None => {
                 let vote = self.nodes[node].signer.vote_anyway(vote);
                 self.tell_vote(node, vote, |_| true);
+            }
+        }
+    }
+
+    /// Votes of the two nodes of one validator that break a rule together are evidence for who hears both.
+    fn hold_against_twin(&mut self, node: NodeId, vote: &CheckedVote) {
+        if self.nodes[node].role != Role::Twin {
+            return;
+        }
+        let validator = self.nodes[node].validator;
+        let twin = self.nodes.iter().find(|other| other.validator == validator && other.id != node);
+        let ours = vote.vote();
+        let offence = |theirs: &Vote| theirs.conflict(&ours.vote);
+        let Some(theirs) = twin.and_then(|twin| twin.cast.iter().find(|theirs| offence(theirs).is_some())) else {
+            return;
+        };
+        let theirs = CheckedVote::sign(*theirs, validator, self.nodes[node].signer.key(), self.plan.spec.chain_id);
+        let pair = [ours, theirs.vote()].map(|signed| (signed.vote, signed.signature));
+        let evidence = Evidence::of_votes(*vote.public_key(), pair[0], pair[1]);
+        if let Ok(offence) = evidence.offence() {
+            self.checks.commit(validator as NodeId, offence, self.now);
+            self.withheld_evidence.push(evidence);
+        }
+    }
+
+    /// Who heard both halves tells everybody, one piece a validator: one is enough.
+    pub(crate) fn tell_evidence(&mut self) {
+        let mut told = BTreeSet::new();
+        for evidence in std::mem::take(&mut self.withheld_evidence) {
+            if told.insert(*evidence.offender())
+                && let Some(node) = self.any_honest()
+            {
+                self.input(node, Input::Evidence(evidence.clone()));
+                self.publish(node, &Message::Evidence(Arc::new(evidence)), |_| true);
             }
         }
     }

@@ -65,6 +65,16 @@ pub struct Report {
     pub refused: u64,
     /// Faults of disks.
     pub faults: u64,
+    /// Whether two camps have finalised different chains.
+    pub is_forked: bool,
+    /// Starts that were refused because the checkpoint to trust contradicts what is final.
+    pub refused_starts: u64,
+    /// Epochs in which the model ran, and in which it did not.
+    pub model_epochs: (usize, usize),
+    /// Changes of the stake set from one epoch to the next.
+    pub set_changes: usize,
+    /// Pruning points, without the genesis.
+    pub pruning_points: usize,
     /// Broken invariants: none, or the first.
     pub violations: Vec<Violation>,
 }
@@ -88,6 +98,8 @@ fn report(scenario: &'static str, setup: &Setup, world: World) -> Report {
     let (blocks, height) = chain.map_or((0, 0), |chain| (chain.dag().len(), chain.head().header.number));
     let offenders: BTreeSet<_> = world.checks.crimes.iter().map(|crime| crime.offender).collect();
     let (blues, merged) = world.metrics.blues;
+    let ran = world.checks.model_ran.values().filter(|ran| **ran).count();
+    let sets: Vec<_> = world.checks.members.values().collect();
     Report {
         scenario,
         seed: setup.seed,
@@ -111,6 +123,11 @@ fn report(scenario: &'static str, setup: &Setup, world: World) -> Report {
         disqualified: world.metrics.disqualified,
         refused: world.metrics.refused,
         faults: world.metrics.faults,
+        is_forked: world.checks.is_forked,
+        refused_starts: world.checks.refused_trust,
+        model_epochs: (ran, world.checks.model_ran.len() - ran),
+        set_changes: sets.windows(2).filter(|pair| pair[0] != pair[1]).count(),
+        pruning_points: world.checks.pruning_points.len().saturating_sub(1),
         violations: world.checks.violations,
     }
 }

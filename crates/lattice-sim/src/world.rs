@@ -5,6 +5,7 @@ use crate::{
     load::Load,
     message::{Message, NodeId},
     metrics::Metrics,
+    models::SimModel,
     network::Network,
     node::Node,
     plan::{Action, Plan, Role},
@@ -13,6 +14,7 @@ use crate::{
 };
 use lattice_chain::ChainError;
 use lattice_storage::ArtifactStore;
+use lattice_types::Evidence;
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 /// Peers to which a node passes on what it hears for the first time.
@@ -89,6 +91,9 @@ pub struct World {
     pub(crate) verifier: Verifier,
     pub(crate) rng: Rng,
     pub(crate) load: Load,
+    pub(crate) model: Option<SimModel>,
+    /// Evidence of twins, by who hears both halves: told when the halves hear each other again.
+    pub(crate) withheld_evidence: Vec<Evidence>,
     pub(crate) checks: Checks,
     pub(crate) metrics: Metrics,
     _artifacts: tempfile::TempDir,
@@ -103,10 +108,11 @@ impl World {
         let fault = |error: &dyn std::fmt::Display| ChainError::Fault(error.to_string());
         let folder = tempfile::tempdir().map_err(|error| fault(&error))?;
         let artifacts = Arc::new(ArtifactStore::open(folder.path(), 1 << 20).map_err(|error| fault(&error))?);
-        let roles = plan.roles.iter().zip(&plan.clocks_ms).enumerate();
-        let nodes = roles
-            .map(|(id, (&role, &clock))| Node::new(id, role, clock, &plan.spec, &artifacts))
-            .collect::<Result<Vec<_>, _>>()?;
+        let model = plan.has_model.then(|| SimModel::new(&artifacts, plan.nodes())).transpose()?;
+        let mut nodes: Vec<Node> = (0..plan.nodes()).map(|id| Node::new(id, &plan, &artifacts)).collect();
+        for node in nodes.iter_mut().filter(|node| !plan.absent.contains(&node.id)) {
+            node.start(&plan.spec, None)?;
+        }
         let mut world = Self {
             now: 0,
             step: 0,
@@ -116,7 +122,9 @@ impl World {
             verifier: Verifier::default(),
             rng: Rng::of_purpose(plan.seed, 3),
             load: Load::new(plan.seed),
-            checks: Checks::new(&plan, &nodes),
+            model,
+            withheld_evidence: Vec::new(),
+            checks: Checks::new(&nodes),
             metrics: Metrics::default(),
             nodes,
             _artifacts: folder,
@@ -128,7 +136,9 @@ impl World {
 
     fn begin(&mut self) {
         for node in 0..self.nodes.len() {
-            self.wake(node);
+            if self.nodes[node].is_up() {
+                self.wake(node);
+            }
             let phase = self.rng.below(TICK_MS);
             self.after(phase, Event::Tick { node });
         }
@@ -166,6 +176,7 @@ impl World {
             Event::Checkpoint { node, life } if self.nodes[node].life == life => {
                 self.schedule_checkpoint(node);
                 self.cast_vote(node);
+                self.attest(node);
             }
             Event::Slot { .. } | Event::Checkpoint { .. } => {}
             Event::Tick { node } => {
@@ -176,6 +187,7 @@ impl World {
             Event::Load => {
                 self.after(LOAD_MS, Event::Load);
                 self.send_transaction();
+                self.use_model();
             }
             Event::Sample => {
                 self.after(SAMPLE_MS, Event::Sample);
@@ -191,7 +203,18 @@ impl World {
             Action::Lose(ppm) => self.network.loss_ppm = ppm,
             Action::Halve(halves) => self.network.halves = Some(halves),
             Action::Deafen(deaf) => self.network.deaf_to_votes = deaf,
-            Action::Heal => self.network.heal(),
+            Action::Heal => {
+                self.network.heal();
+                self.tell_evidence();
+            }
+            Action::StartTrusting(node, trust) => self.start_trusting(node, trust),
+            Action::Contradict(node) => self.contradict(node),
+            Action::Stake(step) => self.move_stake(step),
+            Action::LoseArtifact(nodes) => {
+                if let Some(model) = &mut self.model {
+                    model.lost = nodes;
+                }
+            }
             Action::Crash(node) => self.nodes[node].crash(),
             Action::Start(node) => self.start(node, None),
             Action::BreakDisk(node, kind, writes) if self.nodes[node].is_up() => {
@@ -301,7 +324,12 @@ impl World {
 
     /// How a node behaves now.
     pub(crate) fn role(&self, node: NodeId) -> Role {
-        if self.is_disturbed() { self.nodes[node].role } else { Role::Honest }
+        let role = self.nodes[node].role;
+        match (self.is_disturbed(), role) {
+            (true, role) => role,
+            (false, Role::Twin) if self.nodes[node].validator as NodeId != node => Role::Silent,
+            (false, _) => Role::Honest,
+        }
     }
 
     /// Whether a validator is honest for the whole run.
@@ -323,5 +351,11 @@ impl World {
     /// Unix time of a node's clock, ms.
     pub(crate) fn clock(&self, node: NodeId) -> u64 {
         self.nodes[node].clock(&self.plan.spec, self.now)
+    }
+
+    /// Slot of a node's sink.
+    pub(crate) fn head_slot(&self, node: NodeId) -> Option<u64> {
+        let chain = self.nodes[node].chain.as_ref()?;
+        chain.dag().slot(&chain.head().dag_hash).ok()?
     }
 }

@@ -55,6 +55,9 @@ impl Chain {
         let checkpoints = self.committee.params().checkpoints;
         let index = checkpoints.index_at(self.slot_at(now_ms));
         let Some(slot_max) = checkpoints.slot_max(index) else { return Ok(None) };
+        if !self.has_trusted()? {
+            return Ok(None);
+        }
         let sink = self.fork.sink;
         let target = self.dag.chain_block_at_slot(&sink, slot_max)?;
         let target = target.ok_or_else(|| ChainError::Fault(format!("the sink {sink} is not in the DAG")))?;
@@ -104,7 +107,15 @@ impl Chain {
         Ok(producer.is_some_and(|(_, set)| self.committee.params().wins(&set, proposer, vrf)))
     }
 
+    /// Whether the block is here that this node starts from: before, its sink may be on any chain.
+    fn has_trusted(&self) -> Result<bool, StorageFault> {
+        self.dag.contains(&self.committee.local().finalised().hash)
+    }
+
     fn producer(&mut self, slot: u64, proposer: u32) -> Result<Option<(SealKey, Arc<EpochSet>)>, ChainError> {
+        if !self.has_trusted()? {
+            return Ok(None);
+        }
         let standing = self.committee.standing(&self.fork.sink)?;
         let judged = standing.epoch.at(&self.committee.params().epochs, slot);
         let mut batch = Batch::new();

@@ -351,7 +351,10 @@ fn a_trusted_checkpoint_decides_whom_to_follow() {
     node.options = ChainOptions { trusted: Some(trusted), ..ChainOptions::default() };
     node.reopen();
     node.give_all(&theirs);
+    assert!(node.vote_of(3, 30).is_none(), "it votes for no chain before the checkpoint has come");
+    assert_eq!(node.chain.seal_key(30, 3).unwrap(), None, "nor does it build on one");
     node.give_all(&ours);
+    assert!(node.vote_of(3, 30).is_some() && node.chain.seal_key(30, 3).unwrap().is_some());
     assert_eq!(node.chain.head().dag_hash, ours[8].hash(), "the heavier chain lacks the trusted checkpoint");
 }
 

@@ -4,7 +4,7 @@ use crate::{message::NodeId, world::World};
 use alloy_primitives::B256;
 use lattice_types::Checkpoint;
 
-const ONE_CHAIN: &str = "no two conflicting finalised checkpoints";
+pub(super) const ONE_CHAIN: &str = "no two conflicting finalised checkpoints";
 
 impl World {
     /// Looks at what an honest node has finalised after it took a block.
@@ -14,6 +14,9 @@ impl World {
         }
         let Some(chain) = self.nodes[node].chain.as_ref() else { return };
         let (finalised, sink) = (chain.finality().finalised(), chain.head().dag_hash);
+        if self.nodes[node].trusted == Some(finalised) && !chain.dag().contains(&finalised.hash).unwrap_or(true) {
+            return;
+        }
         if !chain.dag().is_chain_ancestor(&finalised.hash, &sink).unwrap_or(false) {
             let detail = format!("node {node}: {finalised} is not on the chain of its sink {sink}");
             return self.violate("what is finalised never leaves the selected chain", detail);
@@ -31,13 +34,19 @@ impl World {
         self.compare_heights(node, finalised.hash);
     }
 
-    /// Every two finalised checkpoints lie on one selected chain.
+    /// Every two finalised checkpoints of one camp lie on one selected chain.
     fn compare_checkpoints(&mut self, node: NodeId, finalised: Checkpoint) {
         let Checkpoint { index, hash } = finalised;
+        let camp = self.plan.camps[node];
         let known = &self.checks.finalised;
-        let lower = known.range(..index).next_back().map(|(_, &(other, by))| (other, hash, node, by));
-        let higher = known.range(index + 1..).next().map(|(_, &(other, by))| (hash, other, by, by));
-        let same = known.get(&index).copied();
+        if known.iter().any(|(&(other, at), &(known, _))| other != camp && at == index && known != hash) {
+            self.checks.is_forked = true;
+        }
+        let known = &self.checks.finalised;
+        let lower = known.range((camp, 0)..(camp, index)).next_back().map(|(_, &(other, by))| (other, hash, node, by));
+        let higher =
+            known.range((camp, index + 1)..(camp, u64::MAX)).next().map(|(_, &(other, by))| (hash, other, by, by));
+        let same = known.get(&(camp, index)).copied();
         if let Some((other, by)) = same
             && other != hash
         {
@@ -52,7 +61,7 @@ impl World {
                 return self.violate(ONE_CHAIN, detail);
             }
         }
-        self.checks.finalised.entry(index).or_insert((hash, node));
+        self.checks.finalised.entry((camp, index)).or_insert((hash, node));
     }
 
     /// All honest nodes have one EVM hash and one state root at each finalised height.
@@ -66,7 +75,7 @@ impl World {
         let links: Vec<_> = heights.filter_map(|height| Some((height, *node.canonical.get(&height)?))).collect();
         self.nodes[id].compared = top;
         for (height, link) in links {
-            let known = *self.checks.chain.entry(height).or_insert(link);
+            let known = *self.checks.chain.entry((self.plan.camps[id], height)).or_insert(link);
             if known != link {
                 let detail = format!("height {height}: node {id} has {link:?}, others have {known:?}");
                 return self.violate("one EVM hash at each finalised height", detail);

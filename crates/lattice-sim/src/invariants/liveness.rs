@@ -11,7 +11,8 @@ impl World {
     pub(crate) fn check_liveness(&mut self) {
         let (from, to) = self.plan.disturbed_ms;
         let excused = !self.plan.must_stay_live && self.now >= from && self.now < to + RECOVERY_MS;
-        if excused {
+        // Who has finalised another chain does not come back by itself.
+        if excused || self.checks.is_forked {
             return;
         }
         let interval = self.plan.spec.checkpoint_slots * self.plan.spec.slot_ms;

@@ -35,7 +35,9 @@ impl World {
         let Some(chain) = self.nodes[node].chain.as_ref() else { return };
         let Ok(view) = chain.view() else { return };
         let top = view.finalized_number();
-        let (from, before) = self.checks.supply;
+        let camp = self.plan.camps[node];
+        let counted = self.checks.supply.get(&camp).copied();
+        let (from, before) = counted.unwrap_or_else(|| (0, at_genesis(&self.plan.spec)));
         if top <= from {
             return;
         }
@@ -47,7 +49,7 @@ impl World {
             let detail = format!("node {node}, height {top}: {found} wei, must be {expected} ({before} at {from})");
             return self.violate("not a wei is lost or made", detail);
         }
-        self.checks.supply = (top, found);
+        self.checks.supply.insert(camp, (top, found));
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is done to the nodes: a file a scenario, whose name says what happens.
 
 mod a_minority_is_cut_off;
+mod a_model_is_suspended_and_returns;
 mod all_is_well;
 mod blocks_are_withheld;
 mod clocks_are_off;
@@ -9,9 +10,13 @@ mod disks_fail;
 mod everything_at_once;
 mod mergesets_are_stuffed;
 mod messages_are_lost;
+mod more_than_a_third_are_guilty;
 mod nearly_a_third_is_silent;
 mod nodes_crash;
+mod nodes_start_from_trusted_checkpoints;
+mod old_blocks_are_pruned;
 mod producers_equivocate;
+mod stakes_change;
 mod the_network_splits;
 mod the_network_splits_beyond_the_merge_depth;
 mod two_halves_are_balanced;
@@ -55,6 +60,11 @@ pub const ALL: &[Scenario] = scenarios![
     two_halves_are_balanced,
     votes_reach_only_some,
     nearly_a_third_is_silent,
+    more_than_a_third_are_guilty,
+    nodes_start_from_trusted_checkpoints,
+    a_model_is_suspended_and_returns,
+    stakes_change,
+    old_blocks_are_pruned,
     everything_at_once,
 ];
 

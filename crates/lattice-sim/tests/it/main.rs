@@ -49,6 +49,39 @@ fn a_node_whose_disk_fails_goes_on_where_it_was() {
     assert!(report.faults > 0, "{report:?}");
 }
 
+#[test]
+fn more_than_a_third_finalise_two_chains_and_pay_for_it() {
+    let report = good("more_than_a_third_are_guilty", 5);
+    assert!(report.is_forked && report.slashed == report.offenders && report.offenders == 2, "{report:?}");
+}
+
+#[test]
+fn a_late_node_follows_its_trusted_checkpoint_and_a_false_one_is_refused() {
+    let report = good("nodes_start_from_trusted_checkpoints", 6);
+    assert_eq!(report.refused_starts, 1, "{report:?}");
+}
+
+#[test]
+fn a_model_runs_while_its_stake_holds_it() {
+    let report = good("a_model_is_suspended_and_returns", 7);
+    let (ran, rested) = report.model_epochs;
+    assert!(ran >= 3 && rested >= 2, "{report:?}");
+}
+
+#[test]
+fn stakes_move_and_the_sets_follow() {
+    let report = good("stakes_change", 8);
+    assert!(report.set_changes >= 1, "{report:?}");
+}
+
+/// Long enough that something lies below the pruning point: a chain block needs 256 others above it.
+#[test]
+fn what_is_old_is_forgotten_and_a_late_node_still_comes() {
+    let setup = Setup { seed: 9, nodes: 4, duration_ms: 120_000, delay_max_ms: 300 };
+    let report = run(scenarios::by_name("old_blocks_are_pruned").unwrap(), &setup).unwrap();
+    assert!(report.violations.is_empty() && report.pruning_points > 0, "{report:?}");
+}
+
 /// Every scenario, other seeds, more nodes: minutes in release mode.
 #[test]
 #[ignore = "minutes"]
