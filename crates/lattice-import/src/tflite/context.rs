@@ -7,7 +7,7 @@
 //! Quantised tensors are computed on by their real values: dequantised where they are read, quantised where they are made.
 
 use super::schema::{Model, Operator, Quantization, TensorInfo};
-use super::tensors::{dequantized, dtype_of, quantized_axis, stored};
+use super::tensors::{COMPLEX, dequantized, dtype_of, quantized_axis, stored};
 use lattice_inference::ops::OpResult;
 use lattice_inference::quant::Linear;
 use lattice_inference::quant::{dequantize, quantize};
@@ -125,6 +125,20 @@ impl OperatorContext<'_> {
         self.form(tensor, Layout::Plain)
     }
 
+    /// Operand `at`, which must be complex: its parts lie along a last axis of their own.
+    pub(super) fn complex(&mut self, at: usize) -> OpResult<Value> {
+        if !self.is_complex(at) {
+            return Err("its operand must be complex".into());
+        }
+        let tensor = self.operand(at)?;
+        self.as_stored(tensor, Layout::Plain)
+    }
+
+    /// Whether operand `at` is complex.
+    pub(super) fn is_complex(&self, at: usize) -> bool {
+        self.optional(at).is_some_and(|tensor| self.model.graph.tensors[tensor].kind == COMPLEX)
+    }
+
     /// Operand `at` with channels second; it must be of rank 4.
     pub(super) fn image(&mut self, at: usize) -> OpResult<Value> {
         let tensor = self.operand(at)?;
@@ -219,7 +233,7 @@ impl OperatorContext<'_> {
                 return Err(format!("tensor '{}' is computed twice", self.model.graph.tensors[tensor].name));
             }
             let info = &self.model.graph.tensors[tensor];
-            let dtype = dtype_of(info.kind)?;
+            let dtype = if info.kind == COMPLEX { DType::F32 } else { dtype_of(info.kind)? };
             let value = match &info.quantization {
                 Some(quantization) if !self.is_raw && !dtype.is_float() => {
                     let (scale, zero) = self.parameters(quantization, placed.value, placed.layout)?;
@@ -240,6 +254,9 @@ impl OperatorContext<'_> {
     fn form(&mut self, tensor: usize, layout: Layout) -> OpResult<Value> {
         let model = self.model;
         let info = &model.graph.tensors[tensor];
+        if info.kind == COMPLEX {
+            return Err("its operand is complex, which is not supported here".into());
+        }
         let quantization = info.quantization.as_ref().filter(|_| dtype_of(info.kind).is_ok_and(|d| !d.is_float()));
         if !self.forms[tensor].is_known() {
             self.read(tensor, info, quantization)?;

@@ -8,6 +8,9 @@ use lattice_inference::ops::OpResult;
 use lattice_inference::ops::broadcast::strides_of;
 use lattice_inference::{DType, Tensor, element_count};
 
+/// Code of the complex numbers that Fourier transforms make; only they and what takes their parts know them.
+pub(super) const COMPLEX: i8 = 8;
+
 /// The element type behind a TensorType, or the name of what is not supported.
 pub(super) fn dtype_of(kind: i8) -> OpResult<DType> {
     Ok(match kind {

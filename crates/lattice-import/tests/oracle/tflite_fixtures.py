@@ -17,7 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 RANDOM = np.random.default_rng(12)
 KINDS = {"float32": ("f32", 0), "float16": ("f16", 1), "int32": ("i32", 2), "uint8": ("u8", 3), "int64": ("i64", 4),
-         "bool": ("bool", 6), "int16": ("i16", 7), "int8": ("i8", 9)}
+         "bool": ("bool", 6), "int16": ("i16", 7), "complex64": ("complex", 8), "int8": ("i8", 9)}
 CASES = []
 
 
@@ -70,7 +70,7 @@ def tensor_of(model, name, dtype, shape, data=None, quantization=None):
     return tensor
 
 
-def file_of(operator, options, operands, results, version):
+def file_of(operator, options, operands, results, version, then):
     model = schema.ModelT()
     model.version, model.buffers = 3, [schema.BufferT()]
     code = schema.OperatorCodeT()
@@ -97,18 +97,28 @@ def file_of(operator, options, operands, results, version):
         node.builtinOptions = options
         node.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
     graph.operators, model.subgraphs = [node], [graph]
+    # A complex result can only be read by another operator.
+    if then is not None:
+        code = schema.OperatorCodeT()
+        code.builtinCode, code.version = getattr(schema.BuiltinOperator, then), 1
+        code.deprecatedBuiltinCode = min(code.builtinCode, 127)
+        model.operatorCodes.append(code)
+        graph.tensors.append(tensor_of(model, "part", "float32", []))
+        part = schema.OperatorT()
+        part.opcodeIndex, part.inputs, part.outputs = 1, node.outputs, [len(graph.tensors) - 1]
+        graph.operators, graph.outputs = [node, part], part.outputs
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-def case(name, operator, operands, options=None, results=(("float32", None),), version=1, **fields):
+def case(name, operator, operands, options=None, results=(("float32", None),), version=1, then=None, **fields):
     if options is not None:
         options = getattr(schema, f"{options}OptionsT")()
         for field, value in fields.items():
             assert hasattr(options, field), f"{name}: {field}"
             setattr(options, field, value)
-    data = file_of(operator, options, operands, results, version)
+    data = file_of(operator, options, operands, results, version, then)
     resolver = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     model = litert.Interpreter(model_content=data, experimental_op_resolver_type=resolver)
     model.allocate_tensors()
@@ -284,6 +294,35 @@ def quantised():
          "Conv2D", [("uint8", (0.09, 120, 0))], padding=0, strideW=1, strideH=1)
 
 
+def more():
+    x = np.array([7, -7, 6, -6, 0, 5], np.int32)
+    divisors = np.array([2, 2, -4, -4, 3, -5], np.int32)
+    for name in ["FLOOR_DIV", "FLOOR_MOD"]:
+        case(f"{name.lower()}_int", name, [fed(x), fed(divisors)], results=[("int32", None)])
+        case(name.lower(), name, [fed((x * 0.75).astype(np.float32)), fed(divisors.astype(np.float32))], version=2)
+    ends = [stored(np.int32(v)) for v in [9, -2, -3]]
+    case("range", "RANGE", ends, results=[("int32", None)])
+    case("range_f32", "RANGE", [stored(np.float32(v)) for v in [0.5, 3, 0.7]])
+    y = f32(2, 4, 6, 3)
+    case("rank", "RANK", [fed(y)], results=[("int32", None)])
+    case("reverse_v2", "REVERSE_V2", [fed(y), ints(2)])
+    case("one_hot", "ONE_HOT", [fed(np.array([[0, 4, 2], [1, -1, 3]], np.int32)), stored(np.int32(4)),
+                                stored(np.float32(2)), stored(np.float32(-1))], "OneHot", axis=1)
+    case("topk_v2", "TOPK_V2", [fed(y), stored(np.int32(2))], results=[("float32", None), ("int32", None)])
+    case("scatter_nd", "SCATTER_ND", [stored(np.array([[1], [3], [1]], np.int32)), fed(f32(3, 2)), ints(5, 2)])
+    truths = [("bool", None)]
+    case("reduce_any", "REDUCE_ANY", [fed(y > 1), ints(1)], "Reducer", truths, keepDims=False)
+    case("reduce_all", "REDUCE_ALL", [fed(y > -1), ints(-1)], "Reducer", truths, keepDims=True)
+    edges = stored(np.array([[1, 1], [0, 0]], np.int32))
+    case("space_to_batch_nd", "SPACE_TO_BATCH_ND", [fed(y), ints(3, 2), edges])
+    case("batch_to_space_nd", "BATCH_TO_SPACE_ND", [fed(f32(12, 2, 3, 2)), ints(3, 2), edges])
+    complexes = [("complex64", None)]
+    for height, width in [(1, 16), (4, 8), (1, 2), (8, 32)]:
+        for then in ["REAL", "IMAG", "COMPLEX_ABS"]:
+            case(f"rfft2d_{height}x{width}_{then.lower()}", "RFFT2D", [fed(f32(2, height, width)), ints(height, width)],
+                 results=complexes, then=then)
+
+
 def main():
     arithmetic()
     windows()
@@ -291,6 +330,7 @@ def main():
     reductions()
     shapes()
     quantised()
+    more()
     lines = ",\n".join(json.dumps(c, separators=(",", ":")) for c in CASES)
     sys.stdout.write(f"[\n{lines}\n]\n")
 

@@ -3,6 +3,7 @@
 use super::{Entry, moves};
 use crate::onnx::node::NodeContext;
 use crate::onnx::tensors::dtype_of;
+use crate::patterns;
 use lattice_inference::Value;
 use lattice_inference::ops::{OpResult, cast};
 use lattice_inference::{DType, Data, Tensor, element_count};
@@ -15,7 +16,7 @@ pub(super) const TABLE: &[Entry] = &[
     moves("Identity", |c| Ok(vec![c.input(0)?])),
 ];
 
-/// Largest constant that Range and EyeLike may make.
+/// Largest constant that EyeLike may make.
 const ELEMENTS_MAX: usize = 1 << 26;
 
 fn constant(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
@@ -59,42 +60,9 @@ fn constant_of_shape(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
 
 fn range(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let (start, limit, delta) = (c.input(0)?, c.input(1)?, c.input(2)?);
-    let dtype = c.dtype(start);
-    let data = if dtype.is_float() {
-        let [start, limit, delta] = [
-            c.constant_number(start, "start")?,
-            c.constant_number(limit, "limit")?,
-            c.constant_number(delta, "delta")?,
-        ];
-        let count = ((limit - start) / delta).ceil().max(0.0);
-        if delta == 0.0 || count.is_nan() || count > ELEMENTS_MAX as f64 {
-            return Err(format!("range {start}..{limit} by {delta} is not a reasonable length"));
-        }
-        // Each element is start + i * delta in the element type.
-        let values: Vec<f64> = match dtype {
-            DType::F32 => (0..count as usize).map(|i| f64::from(start as f32 + i as f32 * delta as f32)).collect(),
-            _ => (0..count as usize).map(|i| start + i as f64 * delta).collect(),
-        };
-        Data::F64(values)
-    } else {
-        let one = |c: &NodeContext<'_>, v, what| match c.constant_ints(v, what)?.as_slice() {
-            [one] => Ok(i128::from(*one)),
-            _ => Err(format!("{what} must be one number")),
-        };
-        let (start, limit, delta) = (one(c, start, "start")?, one(c, limit, "limit")?, one(c, delta, "delta")?);
-        if delta == 0 {
-            return Err("delta must not be zero".into());
-        }
-        let span = limit - start;
-        let count = (span / delta + i128::from(span % delta != 0)).max(0);
-        let count = if (span < 0) != (delta < 0) { 0 } else { count };
-        if count > ELEMENTS_MAX as i128 {
-            return Err(format!("range {start}..{limit} by {delta} is too long"));
-        }
-        Data::I64((0..count).map(|i| (start + i * delta) as i64).collect())
-    };
-    let tensor = Tensor::new([data.len()], cast::cast(&data, dtype)).map_err(|e| e.to_string())?;
-    Ok(vec![c.builder.constant("", tensor)])
+    let ends = [&c.constant(start, "start")?, &c.constant(limit, "limit")?, &c.constant(delta, "delta")?];
+    let range = patterns::range(c.dtype(start), ends)?;
+    Ok(vec![c.builder.constant("", range)])
 }
 
 fn eye_like(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {

@@ -2,6 +2,7 @@
 
 use super::{Entry, computes, moves};
 use crate::onnx::node::NodeContext;
+use crate::patterns;
 use lattice_inference::Value;
 use lattice_inference::ops::gather::{GATHER, GATHER_ELEMENTS, GATHER_ND, Reduction, SCATTER_ELEMENTS, SCATTER_ND};
 use lattice_inference::ops::{Attributes, OpResult, OpSpec, compare};
@@ -68,19 +69,12 @@ fn one_hot(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let negative = c.binary(&compare::LESS, indices, zero)?;
     let wrapped = c.add(indices, size)?;
     let indices = c.emit(&compare::WHERE, Attributes::none(), &[negative, wrapped, indices])?;
-    let mut column = c.shape(indices);
-    column.insert(axis, 1);
-    let indices = c.reshape(indices, &column)?;
-    let mut along = vec![1; rank + 1];
-    along[axis] = depth as usize;
-    let positions = c.i64s(&along, (0..depth).collect())?;
-    let hot = c.binary(&compare::EQUAL, indices, positions)?;
     if c.shape(values) != [2] {
         return Err(format!("values must be [off, on], got shape {:?}", c.shape(values)));
     }
     let (off, on) = (c.narrow(values, 0, 0, 1)?, c.narrow(values, 0, 1, 1)?);
-    let (off, on) = (c.reshape(off, &[])?, c.reshape(on, &[])?);
-    Ok(vec![c.emit(&compare::WHERE, Attributes::none(), &[hot, on, off])?])
+    let values = [c.reshape(off, &[])?, c.reshape(on, &[])?];
+    Ok(vec![patterns::one_hot(c, indices, depth, axis, values)?])
 }
 
 /// The upper or lower triangle; the rest is zero.

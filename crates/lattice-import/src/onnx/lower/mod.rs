@@ -4,6 +4,7 @@ mod activation;
 mod arithmetic;
 mod constant;
 mod control;
+mod fourier;
 mod indexing;
 mod linear;
 mod normalization;
@@ -48,6 +49,7 @@ static FAMILIES: &[&[Entry]] = &[
     activation::TABLE,
     constant::TABLE,
     control::TABLE,
+    fourier::TABLE,
     linear::TABLE,
     normalization::TABLE,
     quantize::TABLE,
@@ -61,7 +63,7 @@ static FAMILIES: &[&[Entry]] = &[
 
 /// Tables of com.microsoft, the domain of ONNX Runtime's own operators.
 static MICROSOFT: &[&[Entry]] =
-    &[activation::MICROSOFT, linear::MICROSOFT, normalization::MICROSOFT, quantized::MICROSOFT];
+    &[activation::MICROSOFT, linear::MICROSOFT, normalization::MICROSOFT, quantized::MICROSOFT, recurrent::MICROSOFT];
 
 /// The entry of an operator; `domain` is empty for the default one.
 pub(super) fn find(domain: &str, name: &str) -> Option<&'static Entry> {

@@ -4,13 +4,16 @@ use super::{Entry, computes};
 use crate::onnx::node::NodeContext;
 use lattice_inference::DType;
 use lattice_inference::Value;
-use lattice_inference::ops::{OpResult, elementwise as ew, reduce};
+use lattice_inference::ops::{Attributes, OpResult, compare, elementwise as ew, reduce};
 use lattice_inference::quant;
 
 pub(super) const TABLE: &[Entry] = &[
     computes("QuantizeLinear", quantize),
     computes("DequantizeLinear", dequantize),
-    computes("DynamicQuantizeLinear", dynamic_quantize),
+    computes("DynamicQuantizeLinear", |c| {
+        let x = c.input(0)?;
+        dynamically_quantized(c, x).map(Vec::from)
+    }),
 ];
 
 /// Reshapes scales or zero points of one axis so that they broadcast against `x`.
@@ -58,9 +61,8 @@ fn dequantize(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     Ok(vec![quant::dequantize(c, x, scale, zero)?])
 }
 
-/// Scale and zero point of a tensor from its range, and the tensor quantised to u8 by them.
-fn dynamic_quantize(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
-    let x = c.input(0)?;
+/// A tensor quantised to u8 by its own range, with the scale and zero point that follow from it.
+pub(super) fn dynamically_quantized(c: &mut NodeContext<'_>, x: Value) -> OpResult<[Value; 3]> {
     let axes: Vec<usize> = (0..c.rank(x)).collect();
     let zero = c.number(0.0, x)?;
     let top = c.reduce(&reduce::MAX, x, &axes, false)?;
@@ -70,6 +72,9 @@ fn dynamic_quantize(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let range = c.sub(top, bottom)?;
     let steps = c.number(255.0, x)?;
     let scale = c.div(range, steps)?;
+    // Of nothing but zeros any scale will do.
+    let (is_empty, one) = (c.binary(&compare::EQUAL, range, zero)?, c.number(1.0, x)?);
+    let scale = c.emit(&compare::WHERE, Attributes::none(), &[is_empty, one, scale])?;
     let shifted = c.div(bottom, scale)?;
     let offset = c.unary(&ew::NEG, shifted)?;
     let (low, high) = (c.number(0.0, x)?, c.number(255.0, x)?);
@@ -78,5 +83,5 @@ fn dynamic_quantize(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let offset = c.unary(&ew::ROUND, offset)?;
     let zero_point = c.cast(offset, DType::U8)?;
     let y = quant::quantize(c, x, scale, Some(zero_point), DType::U8)?;
-    Ok(vec![y, scale, zero_point])
+    Ok([y, scale, zero_point])
 }

@@ -147,7 +147,10 @@ fn zero_point(c: &mut NodeContext<'_>, x: Value, zero: Option<Value>) -> OpResul
 }
 
 /// (a - zero a) (b - zero b) in i32.
-fn product(c: &mut NodeContext<'_>, [(a, a_zero), (b, b_zero)]: [(Value, Option<Value>); 2]) -> OpResult<Value> {
+pub(super) fn product(
+    c: &mut NodeContext<'_>,
+    [(a, a_zero), (b, b_zero)]: [(Value, Option<Value>); 2],
+) -> OpResult<Value> {
     let (a_zero, b_zero) = (zero_point(c, a, a_zero)?, zero_point(c, b, b_zero)?);
     c.emit(&INTEGER_MATMUL, Attributes::none(), &[a, a_zero, b, b_zero])
 }

@@ -1,6 +1,8 @@
 //! Recurrent layers, written out step by step: the sequence length is static.
 
 use super::activation::hard_sigmoid;
+use super::quantize::dynamically_quantized;
+use super::quantized::product as integer_product;
 use super::{Entry, computes};
 use crate::onnx::node::NodeContext;
 use lattice_inference::Value;
@@ -8,10 +10,19 @@ use lattice_inference::ops::{OpResult, elementwise as ew, matmul};
 use lattice_inference::{DType, Tensor};
 
 pub(super) const TABLE: &[Entry] = &[
-    computes("RNN", |c| recurrent(c, Cell::Rnn)),
-    computes("GRU", |c| recurrent(c, Cell::Gru)),
-    computes("LSTM", |c| recurrent(c, Cell::Lstm)),
+    computes("RNN", |c| real(c, Cell::Rnn)),
+    computes("GRU", |c| real(c, Cell::Gru)),
+    computes("LSTM", |c| real(c, Cell::Lstm)),
 ];
+
+/// ONNX Runtime's LSTM with 8-bit weights: what multiplies them is quantised as it comes.
+pub(super) const MICROSOFT: &[Entry] = &[computes("DynamicQuantizeLSTM", |c| {
+    let weights = |c: &NodeContext<'_>, at: usize, scale: usize| -> OpResult<Weights> {
+        Ok(Weights { stored: c.input(at)?, integers: Some((c.input(scale)?, c.optional(scale + 1))) })
+    };
+    let (w, r) = (weights(c, 1, 8)?, weights(c, 2, 10)?);
+    recurrent(c, Cell::Lstm, w, r)
+})];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cell {
@@ -38,12 +49,41 @@ impl Cell {
     }
 }
 
+/// A matrix of weights, [rows, gates * hidden], of each direction or of one.
+#[derive(Clone, Copy)]
+struct Weights {
+    stored: Value,
+    /// Scale and zero point of integers.
+    integers: Option<(Value, Option<Value>)>,
+}
+
+impl Weights {
+    /// The part of one direction.
+    fn of(self, c: &mut NodeContext<'_>, d: usize) -> OpResult<Weights> {
+        let stored = part(c, self.stored, d)?;
+        let integers = match self.integers {
+            Some((scale, zero)) => Some((part(c, scale, d)?, zero.map(|zero| part(c, zero, d)).transpose()?)),
+            None => None,
+        };
+        Ok(Weights { stored, integers })
+    }
+
+    /// x times the matrix.
+    fn product(self, c: &mut NodeContext<'_>, x: Value) -> OpResult<Value> {
+        let Some((scale, zero)) = self.integers else { return c.binary(&matmul::MATMUL, x, self.stored) };
+        let [quantized, own_scale, own_zero] = dynamically_quantized(c, x)?;
+        let sum = integer_product(c, [(quantized, Some(own_zero)), (self.stored, zero)])?;
+        let (real, factor) = (c.cast(sum, DType::F32)?, c.mul(own_scale, scale)?);
+        c.mul(real, factor)
+    }
+}
+
 /// Weights and settings of one direction.
 struct Direction {
-    /// Input weights, transposed: [input, gates * hidden].
-    w: Value,
-    /// Recurrent weights, transposed: [hidden, gates * hidden].
-    r: Value,
+    /// Input weights: [input, gates * hidden].
+    w: Weights,
+    /// Recurrent weights: [hidden, gates * hidden].
+    r: Weights,
     /// Biases of input and recurrence, each [gates * hidden].
     bias: Option<(Value, Value)>,
     peephole: Option<Value>,
@@ -52,8 +92,21 @@ struct Direction {
     linear_before_reset: bool,
 }
 
-fn recurrent(c: &mut NodeContext<'_>, cell: Cell) -> OpResult<Vec<Value>> {
-    let (mut x, w, r) = (c.input(0)?, c.input(1)?, c.input(2)?);
+/// Weights as the file has them, gates by rows.
+fn real(c: &mut NodeContext<'_>, cell: Cell) -> OpResult<Vec<Value>> {
+    let turned = |c: &mut NodeContext<'_>, at: usize| {
+        let stored = c.input(at)?;
+        if c.rank(stored) != 3 {
+            return Err(format!("weights must have three dimensions, got {:?}", c.shape(stored)));
+        }
+        Ok(Weights { stored: c.transpose(stored, &[0, 2, 1])?, integers: None })
+    };
+    let (w, r) = (turned(c, 1)?, turned(c, 2)?);
+    recurrent(c, cell, w, r)
+}
+
+fn recurrent(c: &mut NodeContext<'_>, cell: Cell, w: Weights, r: Weights) -> OpResult<Vec<Value>> {
+    let mut x = c.input(0)?;
     if c.dtype(x) != DType::F32 {
         return Err(format!("it is supported for f32, not {}", c.dtype(x)));
     }
@@ -61,7 +114,7 @@ fn recurrent(c: &mut NodeContext<'_>, cell: Cell) -> OpResult<Vec<Value>> {
     if batch_first {
         x = c.transpose(x, &[1, 0, 2])?;
     }
-    let (&[steps, batch, input], &[directions, gated, w_input]) = (&c.shape(x)[..], &c.shape(w)[..]) else {
+    let (&[steps, batch, input], &[directions, w_input, gated]) = (&c.shape(x)[..], &c.shape(w.stored)[..]) else {
         return Err("operands must have three dimensions".into());
     };
     let hidden = gated / cell.gates();
@@ -76,10 +129,15 @@ fn recurrent(c: &mut NodeContext<'_>, cell: Cell) -> OpResult<Vec<Value>> {
     let per_direction = cell.activations().len();
     if directions != wanted
         || w_input != input
-        || c.shape(r) != [directions, gated, hidden]
+        || c.shape(r.stored) != [directions, hidden, gated]
         || names.len() != wanted * per_direction
     {
-        return Err(format!("weights {:?} and {:?} do not fit input {:?}", c.shape(w), c.shape(r), c.shape(x)));
+        return Err(format!(
+            "weights {:?} and {:?} do not fit input {:?}",
+            c.shape(w.stored),
+            c.shape(r.stored),
+            c.shape(x)
+        ));
     }
     if c.has("clip") || c.has("activation_alpha") || c.has("activation_beta") || c.flag("input_forget", false)? {
         return Err("clip, activation_alpha, activation_beta and input_forget are not supported".into());
@@ -95,7 +153,8 @@ fn recurrent(c: &mut NodeContext<'_>, cell: Cell) -> OpResult<Vec<Value>> {
     let mut sequences = Vec::new();
     let (mut last_h, mut last_c) = (Vec::new(), Vec::new());
     for d in 0..directions {
-        let weights = direction(c, cell, d, hidden, &names[d * per_direction..][..per_direction])?;
+        let of_direction = (w.of(c, d)?, r.of(c, d)?);
+        let weights = direction(c, cell, of_direction, d, &names[d * per_direction..][..per_direction])?;
         let backwards = d == 1 || c.text("direction", "forward")? == "reverse";
         let h = initial(c, 5, d, batch, hidden, batch_first)?;
         let memory = initial(c, 6, d, batch, hidden, batch_first)?;
@@ -129,12 +188,11 @@ fn part(c: &mut NodeContext<'_>, v: Value, d: usize) -> OpResult<Value> {
 fn direction(
     c: &mut NodeContext<'_>,
     cell: Cell,
+    (w, r): (Weights, Weights),
     d: usize,
-    hidden: usize,
     activations: &[String],
 ) -> OpResult<Direction> {
-    let w = part(c, c.input(1)?, d)?;
-    let r = part(c, c.input(2)?, d)?;
+    let hidden = c.shape(r.stored)[0];
     let width = cell.gates() * hidden;
     let bias = match c.optional(3) {
         Some(bias) => {
@@ -148,8 +206,8 @@ fn direction(
     };
     let peephole = if cell == Cell::Lstm { c.optional(7).map(|p| part(c, p, d)).transpose()? } else { None };
     Ok(Direction {
-        w: c.transpose(w, &[1, 0])?,
-        r: c.transpose(r, &[1, 0])?,
+        w,
+        r,
         bias,
         peephole,
         activations: activations.to_vec(),
@@ -206,7 +264,7 @@ fn run(
     let [steps, batch, input] = c.shape(x)[..] else { return Err("the input must have three dimensions".into()) };
     // The input's share of all gates of all steps is one product.
     let flat = c.reshape(x, &[steps * batch, input])?;
-    let mut shares = c.binary(&matmul::MATMUL, flat, weights.w)?;
+    let mut shares = weights.w.product(c, flat)?;
     if let Some((bias, _)) = weights.bias {
         shares = c.add(shares, bias)?;
     }
@@ -228,7 +286,7 @@ fn run(
 }
 
 fn with_recurrence(c: &mut NodeContext<'_>, weights: &Direction, share: Value, h: Value) -> OpResult<Value> {
-    let recurrence = c.binary(&matmul::MATMUL, h, weights.r)?;
+    let recurrence = weights.r.product(c, h)?;
     let sum = c.add(share, recurrence)?;
     match weights.bias {
         Some((_, bias)) => c.add(sum, bias),
@@ -275,7 +333,7 @@ fn lstm_step(
 fn gru_step(c: &mut NodeContext<'_>, weights: &Direction, share: Value, h: Value) -> OpResult<Value> {
     let n = weights.hidden;
     let [outer, inner] = weights.activations.as_slice() else { return Err("two activations are needed".into()) };
-    let recurrence = c.binary(&matmul::MATMUL, h, weights.r)?;
+    let recurrence = weights.r.product(c, h)?;
     let recurrence = match weights.bias {
         Some((_, bias)) => c.add(recurrence, bias)?,
         None => recurrence,
@@ -292,7 +350,7 @@ fn gru_step(c: &mut NodeContext<'_>, weights: &Direction, share: Value, h: Value
         c.mul(r, own)?
     } else {
         let reset = c.mul(r, h)?;
-        let columns = c.narrow(weights.r, 1, 2 * n, n)?;
+        let columns = c.narrow(weights.r.stored, 1, 2 * n, n)?;
         let own = c.binary(&matmul::MATMUL, reset, columns)?;
         match weights.bias {
             Some((_, bias)) => {

@@ -1,6 +1,6 @@
 //! Arithmetic on each element: functions of one operand and of two, activations, comparison, selection, conversion.
 
-use super::{Entry, activate, clamp, computes, moves, relu6, unary};
+use super::{Entry, activate, clamp, computes, fourier, moves, relu6, unary};
 use crate::patterns::{gelu_erf, gelu_tanh};
 use crate::tflite::context::{OperatorContext, Placed, plain};
 use lattice_inference::Value;
@@ -11,6 +11,14 @@ pub(super) const TABLE: &[Entry] = &[
     computes("SUB", |c| binary(c, &ew::SUB)),
     computes("MUL", |c| binary(c, &ew::MUL)),
     computes("DIV", |c| binary(c, &ew::DIV)),
+    computes("FLOOR_DIV", |c| {
+        floored(c, |c, x, y, rest| {
+            // Less the remainder, which has the divisor's sign, the division comes out even.
+            let even = c.sub(x, rest)?;
+            c.div(even, y)
+        })
+    }),
+    computes("FLOOR_MOD", |c| floored(c, |_, _, _, rest| Ok(rest))),
     computes("MAXIMUM", |c| binary(c, &ew::MAX)),
     computes("MINIMUM", |c| binary(c, &ew::MIN)),
     computes("POW", |c| binary(c, &ew::POW)),
@@ -105,6 +113,29 @@ fn binary(c: &mut OperatorContext<'_>, op: &'static OpSpec) -> OpResult<Vec<Plac
     Ok(vec![Placed { value, layout }])
 }
 
+/// A function of two operands that broadcast and of the remainder, which has the sign of the second.
+fn floored(
+    c: &mut OperatorContext<'_>,
+    function: impl Fn(&mut OperatorContext<'_>, Value, Value, Value) -> OpResult<Value>,
+) -> OpResult<Vec<Placed>> {
+    let (values, layout) = c.together(&[0, 1])?;
+    let (x, y) = (values[0], values[1]);
+    let rest = if c.dtype(x).is_float() {
+        let cut = c.binary(&ew::FMOD, x, y)?;
+        let zero = c.number(0.0, x)?;
+        let (is_below, other_below) = (c.binary(&compare::LESS, cut, zero)?, c.binary(&compare::LESS, y, zero)?);
+        let differs = c.binary(&compare::XOR, is_below, other_below)?;
+        let is_zero = c.binary(&compare::EQUAL, cut, zero)?;
+        let counts = c.unary(&compare::NOT, is_zero)?;
+        let wrong = c.binary(&compare::AND, differs, counts)?;
+        let moved = c.add(cut, y)?;
+        c.emit1(&compare::WHERE, Attributes::none(), &[wrong, moved, cut])?
+    } else {
+        c.binary(&ew::MOD, x, y)?
+    };
+    Ok(vec![Placed { value: function(c, x, y, rest)?, layout }])
+}
+
 /// A function of one operand that takes several nodes.
 fn mapped(
     c: &mut OperatorContext<'_>,
@@ -141,7 +172,8 @@ fn select(c: &mut OperatorContext<'_>) -> OpResult<Vec<Placed>> {
 
 /// Another element type. Constants are converted here, whatever their size: weights of half precision become f32.
 fn convert(c: &mut OperatorContext<'_>) -> OpResult<Vec<Placed>> {
-    let x = c.native(0)?;
+    // Of a complex number the real part.
+    let x = if c.is_complex(0) { fourier::part(c, 0)?[0] } else { c.native(0)? };
     let dtype = c.result_dtype(0)?;
     Ok(vec![Placed { value: c.cast_now(x.value, dtype)?, ..x }])
 }

@@ -1,9 +1,12 @@
 //! TensorFlow Lite's operators, one file a family, each with its table of names and lowering functions.
 
 mod arithmetic;
+mod fourier;
+mod indexing;
 mod linear;
 mod reduction;
 mod shape;
+mod space;
 mod window;
 
 use super::context::{Layout, OperatorContext, Placed};
@@ -32,7 +35,16 @@ const fn moves(name: &'static str, lower: Lower) -> Entry {
     Entry { name, lower, moves: true }
 }
 
-static FAMILIES: &[&[Entry]] = &[arithmetic::TABLE, linear::TABLE, reduction::TABLE, shape::TABLE, window::TABLE];
+static FAMILIES: &[&[Entry]] = &[
+    arithmetic::TABLE,
+    fourier::TABLE,
+    indexing::TABLE,
+    linear::TABLE,
+    reduction::TABLE,
+    shape::TABLE,
+    space::TABLE,
+    window::TABLE,
+];
 
 /// Operators of MediaPipe.
 static CUSTOM: &[Entry] = window::CUSTOM;

@@ -1,9 +1,10 @@
 //! Moving elements between shapes.
 
 use super::{Entry, axis, axis_in, computes, moves};
-use crate::tflite::context::{Layout, OperatorContext, Placed, TO_IMAGE, image, plain};
+use crate::patterns::range;
+use crate::tflite::context::{Layout, OperatorContext, Placed, TO_IMAGE, plain};
 use lattice_inference::Value;
-use lattice_inference::ops::{Attributes, OpResult, broadcast, gather, movement};
+use lattice_inference::ops::{Attributes, OpResult, broadcast, movement};
 use lattice_inference::{DType, element_count};
 
 pub(super) const TABLE: &[Entry] = &[
@@ -89,18 +90,6 @@ pub(super) const TABLE: &[Entry] = &[
         let shape = broadcast::broadcast_shapes(&[c.shape(x), &wanted])?;
         Ok(vec![plain(c.expand(x, &shape)?)])
     }),
-    moves("GATHER", |c| {
-        if c.operator.option(1, 0i32)? != 0 {
-            return Err("batch dimensions are not supported".into());
-        }
-        let (x, indices) = (c.plain(0)?, c.plain(1)?);
-        let along = axis(i64::from(c.operator.option(0, 0i32)?), c.shape(x).len())?;
-        Ok(vec![plain(c.emit1(&gather::GATHER, Attributes::none().int(along as i64), &[x, indices])?)])
-    }),
-    moves("GATHER_ND", |c| {
-        let (x, indices) = (c.plain(0)?, c.plain(1)?);
-        Ok(vec![plain(c.emit1(&gather::GATHER_ND, Attributes::none().int(0), &[x, indices])?)])
-    }),
     computes("PAD", |c| pad(c, None)),
     computes("PADV2", |c| {
         let fill = c.plain(2)?;
@@ -111,34 +100,37 @@ pub(super) const TABLE: &[Entry] = &[
         0 => padded(c, None, 2),
         _ => Err("symmetric padding is not supported; reflect is".into()),
     }),
-    moves("DEPTH_TO_SPACE", |c| {
-        let (block, x) = (c.size(0, 0, "block size")?, c.image(0)?);
-        let [batch, channels, height, width] = c.shape(x)[..] else { return Err("it needs rank 4".into()) };
-        if !channels.is_multiple_of(block * block) {
-            return Err(format!("{channels} channels do not fall into blocks of {block} x {block}"));
-        }
-        let depth = channels / (block * block);
-        let split = c.reshape(x, &[batch, block, block, depth, height, width])?;
-        let moved = c.transpose(split, &[0, 3, 4, 1, 5, 2])?;
-        Ok(vec![image(c.reshape(moved, &[batch, depth, height * block, width * block])?)])
-    }),
-    moves("SPACE_TO_DEPTH", |c| {
-        let (block, x) = (c.size(0, 0, "block size")?, c.image(0)?);
-        let [batch, channels, height, width] = c.shape(x)[..] else { return Err("it needs rank 4".into()) };
-        if !height.is_multiple_of(block) || !width.is_multiple_of(block) {
-            return Err(format!("an image of {height} x {width} does not fall into blocks of {block} x {block}"));
-        }
-        let (rows, columns) = (height / block, width / block);
-        let split = c.reshape(x, &[batch, channels, rows, block, columns, block])?;
-        let moved = c.transpose(split, &[0, 3, 5, 1, 2, 4])?;
-        Ok(vec![image(c.reshape(moved, &[batch, channels * block * block, rows, columns])?)])
-    }),
     computes("SHAPE", |c| {
         let x = c.plain(0)?;
         let shape: Vec<i64> = c.shape(x).iter().map(|&d| d as i64).collect();
         let shape = c.i64s(&[shape.len()], shape)?;
         let dtype = c.result_dtype(0)?;
         Ok(vec![plain(c.cast(shape, dtype)?)])
+    }),
+    computes("RANK", |c| {
+        let x = c.plain(0)?;
+        let rank = c.shape(x).len() as i64;
+        let rank = c.i64s(&[], vec![rank])?;
+        let dtype = c.result_dtype(0)?;
+        Ok(vec![plain(c.cast(rank, dtype)?)])
+    }),
+    computes("RANGE", |c| {
+        let dtype = c.result_dtype(0)?;
+        let ends = [(0, "start"), (1, "limit"), (2, "delta")].map(|(at, what)| c.constant_tensor(at, what));
+        let [start, limit, delta] = ends;
+        let range = range(dtype, [&start?, &limit?, &delta?])?;
+        Ok(vec![plain(c.constant("", range))])
+    }),
+    moves("REVERSE_V2", |c| {
+        let x = c.plain(0)?;
+        let shape = c.shape(x).to_vec();
+        let (mut starts, mut steps) = (vec![0; shape.len()], vec![1; shape.len()]);
+        for a in c.constant_ints(1, "axes")? {
+            let a = axis(a, shape.len())?;
+            (starts[a], steps[a]) = (shape[a].saturating_sub(1), -1);
+        }
+        let attributes = Attributes::none().sizes(&starts).ints(steps).sizes(&shape);
+        Ok(vec![plain(c.emit1(&movement::SLICE, attributes, &[x])?)])
     }),
     computes("FILL", |c| {
         let (shape, value) = (c.constant_ints(0, "shape")?, c.plain(1)?);
@@ -147,48 +139,58 @@ pub(super) const TABLE: &[Entry] = &[
     }),
 ];
 
-fn one_int(c: &mut OperatorContext<'_>, at: usize, what: &str) -> OpResult<i64> {
+pub(super) fn one_int(c: &mut OperatorContext<'_>, at: usize, what: &str) -> OpResult<i64> {
     match c.constant_ints(at, what)?.as_slice() {
         [one] => Ok(*one),
         many => Err(format!("its {what} must be one number, got {many:?}")),
     }
 }
 
-fn sizes(values: &[i64]) -> OpResult<Vec<usize>> {
+pub(super) fn sizes(values: &[i64]) -> OpResult<Vec<usize>> {
     let sizes = values.iter().map(|&v| usize::try_from(v));
     sizes.collect::<Result<_, _>>().map_err(|_| format!("shape {values:?} has negative sizes"))
 }
 
+/// The operand, its shape, and the axis of a complex one's parts.
+fn whole(c: &mut OperatorContext<'_>) -> OpResult<(Value, Vec<usize>, Option<usize>)> {
+    if !c.is_complex(0) {
+        let x = c.plain(0)?;
+        return Ok((x, c.shape(x).to_vec(), None));
+    }
+    let x = c.complex(0)?;
+    let (&parts, shape) = c.shape(x).split_last().ok_or("its operand has no parts")?;
+    Ok((x, shape.to_vec(), Some(parts)))
+}
+
 /// The new shape comes as an operand or as an option; one of its sizes may be left to be worked out.
 fn reshape(c: &mut OperatorContext<'_>) -> OpResult<Vec<Placed>> {
-    let x = c.plain(0)?;
+    let (x, own, tail) = whole(c)?;
     let shape = match (c.optional(1), c.operator.list(0)?) {
         (Some(_), _) => c.constant_ints(1, "shape")?,
         (None, Some(list)) => list.into_iter().map(i64::from).collect(),
         (None, None) => return Err("its shape is missing".into()),
     };
-    let count: usize = c.shape(x).iter().product();
+    let count: usize = own.iter().product();
     let known: Vec<usize> = sizes(&shape.iter().copied().filter(|&d| d != -1).collect::<Vec<_>>())?;
     let product = element_count(DType::U8, &known).map_err(|e| e.to_string())?;
     let open = shape.len() - known.len();
     if open > 1 || open == 1 && (product == 0 || !count.is_multiple_of(product)) {
-        return Err(format!("{:?} cannot become {shape:?}", c.shape(x)));
+        return Err(format!("{own:?} cannot become {shape:?}"));
     }
     let size = |&d: &i64| if d == -1 { count / product.max(1) } else { d as usize };
-    let shape: Vec<usize> = shape.iter().map(size).collect();
+    let shape: Vec<usize> = shape.iter().map(size).chain(tail).collect();
     Ok(vec![plain(c.reshape(x, &shape)?)])
 }
 
 fn squeeze(c: &mut OperatorContext<'_>) -> OpResult<Vec<Placed>> {
-    let x = c.plain(0)?;
-    let shape = c.shape(x).to_vec();
+    let (x, shape, tail) = whole(c)?;
     let dims = c.operator.list(0)?.unwrap_or_default();
     let dims = dims.iter().map(|&d| axis(i64::from(d), shape.len())).collect::<OpResult<Vec<_>>>()?;
     if let Some(&dim) = dims.iter().find(|&&dim| shape[dim] != 1) {
         return Err(format!("dimension {dim} of {shape:?} is not 1"));
     }
     let is_dropped = |dim: usize| if dims.is_empty() { shape[dim] == 1 } else { dims.contains(&dim) };
-    let left: Vec<usize> = (0..shape.len()).filter(|&dim| !is_dropped(dim)).map(|dim| shape[dim]).collect();
+    let left: Vec<usize> = (0..shape.len()).filter(|&dim| !is_dropped(dim)).map(|dim| shape[dim]).chain(tail).collect();
     Ok(vec![plain(c.reshape(x, &left)?)])
 }
 
