@@ -11,10 +11,9 @@ use crate::kernels::gemm::PackedRight;
 use crate::kernels::program::{Program, Source, Step as ProgramStep};
 use crate::ops::elementwise::Kernel;
 use crate::ops::{OpResult, cast, conv, matmul, movement};
-use crate::quant::requantize::{REQUANTIZE, Rule};
-use crate::quant::{conv as integer_conv, matmul as integer_matmul};
+use crate::quant::prepare::{self as integers, Plan};
 use crate::tensor::{DType, Data, Tensor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Longest chain of elementwise operators that is fused.
@@ -51,8 +50,7 @@ enum Action {
     Reshape(Vec<usize>),
     MatMul(PackedRight),
     Conv(conv::Prepared),
-    IntegerMatMul(integer_matmul::Prepared),
-    IntegerConv(Box<integer_conv::Prepared>),
+    Integers(integers::Prepared),
     Fused { program: Program, shape: Vec<usize> },
 }
 
@@ -61,16 +59,22 @@ impl Model {
     pub fn load(graph: Graph) -> Result<Model, LoadError> {
         let last_use = last_uses(&graph);
         let known = Known::new(&graph)?;
+        let plan = Plan::new(&graph);
+        let mut covered = BTreeSet::new();
         let mut steps = Vec::new();
         let mut index = 0;
         while index < graph.nodes().len() {
-            if known.get(graph.nodes()[index].first_output).is_some() {
+            let result = graph.nodes()[index].first_output;
+            if known.get(result).is_some() || !plan.needs(index) || covered.contains(&result) {
                 index += 1;
                 continue;
             }
             let fused = fusible_run(&graph, index);
-            let (step, count) = match prepare_integers(&graph, index, &last_use)? {
-                Some(prepared) => prepared,
+            let (step, count) = match prepare_integers(&plan, &graph, index)? {
+                Some((step, covers)) => {
+                    covered.extend(covers);
+                    (step, 1)
+                }
                 None if fused > 0 => (fuse(&graph, index, fused, &last_use), fused),
                 None => (prepare(&known, index)?, 1),
             };
@@ -227,8 +231,7 @@ impl Step {
             Action::Run(node) => (node.op.run)(&node.attributes, &operands),
             Action::MatMul(right) => matmul::run_prepared(operands[0], right).map(|t| vec![t]),
             Action::Conv(prepared) => prepared.run(operands[0]).map(|t| vec![t]),
-            Action::IntegerMatMul(prepared) => prepared.run(operands[0]).map(|t| vec![t]),
-            Action::IntegerConv(prepared) => prepared.run(operands[0]).map(|t| vec![t]),
+            Action::Integers(prepared) => prepared.run(operands[0]).map(|t| vec![t]),
             Action::Fused { program, shape } => {
                 let values: Option<Vec<&[f32]>> = operands.iter().map(|t| t.as_f32()).collect();
                 let results = program.run(Isa::detect(), &values.ok_or("operands must be f32")?);
@@ -257,8 +260,7 @@ impl Action {
         match self {
             Action::MatMul(right) => right.bytes(),
             Action::Conv(prepared) => prepared.bytes(),
-            Action::IntegerMatMul(prepared) => prepared.bytes(),
-            Action::IntegerConv(prepared) => prepared.bytes(),
+            Action::Integers(prepared) => prepared.bytes(),
             _ => 0,
         }
     }
@@ -320,45 +322,15 @@ fn prepare(known: &Known<'_>, index: usize) -> Result<Step, LoadError> {
     Ok(Step { index, operator: node.op.name, action, inputs, outputs, released: Vec::new() })
 }
 
-/// A product or convolution of integers by constant weights, together with the rescaling that alone reads its sums; and how
-/// many nodes that is.
-fn prepare_integers(graph: &Graph, index: usize, last_use: &[usize]) -> Result<Option<(Step, usize)>, LoadError> {
-    let node = &graph.nodes()[index];
-    let [x, zeros @ ..] = &node.inputs[..] else { return Ok(None) };
-    let constants: Option<Vec<&Tensor>> = zeros.iter().map(|&v| graph.constant(v).map(Arc::as_ref)).collect();
-    let Some([x_zero, w, w_zero]) = constants.as_deref() else { return Ok(None) };
-    let wrong = |reason| LoadError::Node { index, operator: node.op.name, reason };
-    let sums = node.first_output;
-    let follower = graph.nodes().get(index + 1).filter(|next| {
-        next.op.code == REQUANTIZE.code && next.inputs[0] == sums && last_use[sums as usize] == index + 1
-    });
-    // Where the rules lie along another axis than the kernel's, the two nodes stay apart.
-    let rank = graph.types()[sums as usize].shape.len();
-    let along = if node.op.code == integer_conv::INTEGER_CONV.code { 1 } else { rank.saturating_sub(1) };
-    let rule = follower.and_then(|next| {
-        let rules = graph.constant(next.inputs[1])?;
-        let fits = rules.shape()[0] == 1 || next.attributes.read_size(0) == Ok(along);
-        fits.then(|| Rule::of(&next.attributes, rules))
-    });
-    let rule = rule.transpose().map_err(wrong)?;
-    let count = 1 + usize::from(rule.is_some());
-    let output = graph.nodes()[index + count - 1].first_output;
-    let action = match node.op.code {
-        code if code == integer_matmul::INTEGER_MATMUL.code => {
-            match integer_matmul::Prepared::new(x_zero, w, w_zero, rule).map_err(wrong)? {
-                Some(prepared) => Action::IntegerMatMul(prepared),
-                None => return Ok(None),
-            }
-        }
-        code if code == integer_conv::INTEGER_CONV.code => {
-            let shape = &graph.types()[*x as usize].shape;
-            let prepared = integer_conv::Prepared::new(&node.attributes, shape, x_zero, w, w_zero, rule);
-            Action::IntegerConv(Box::new(prepared.map_err(wrong)?))
-        }
-        _ => return Ok(None),
-    };
-    let operator = node.op.name;
-    Ok(Some((Step { index, operator, action, inputs: vec![*x], outputs: vec![output], released: Vec::new() }, count)))
+/// A step of integers for a node and others after it, whose results are given too.
+fn prepare_integers(plan: &Plan<'_>, graph: &Graph, index: usize) -> Result<Option<(Step, Vec<u32>)>, LoadError> {
+    let operator = graph.nodes()[index].op.name;
+    let found = plan.step(index).map_err(|reason| LoadError::Node { index, operator, reason })?;
+    Ok(found.map(|found| {
+        let (inputs, outputs) = (vec![found.input], vec![found.output]);
+        let action = Action::Integers(found.prepared);
+        (Step { index, operator, action, inputs, outputs, released: Vec::new() }, found.covers)
+    }))
 }
 
 /// How many nodes from `start` on form one chain of elementwise f32 operators over one shape.

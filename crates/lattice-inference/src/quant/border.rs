@@ -81,7 +81,9 @@ dual_kernel! {
             let v = (x / scale).round_ties_even() + zero;
             let v = if v.is_nan() { zero } else { v };
             let v = if v < low { low } else { v };
-            *y = if v > high { high } else { v } as i32 as u8;
+            let v = if v > high { high } else { v };
+            // SAFETY: v is a number from `low` to `high`, which are those of an 8-bit type.
+            *y = unsafe { v.to_int_unchecked::<i32>() } as u8;
         }
     }
 }
@@ -91,6 +93,15 @@ fn run_dequantize(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<T
     let (scale, zero) = (read_scale(attributes)?, read_zero(attributes, 1, x.dtype())?);
     let bytes = bytes_of(x.data())?;
     let (flip, zero) = (bytes.flip, if bytes.flip == 0 { zero } else { zero + 128 });
-    let y = bytes.values.iter().map(|v| (i32::from(v ^ flip) - zero) as f32 * scale).collect();
+    let mut y = vec![0.0; bytes.values.len()];
+    dequantize(Isa::detect(), bytes.values, flip, zero, scale, &mut y);
     Ok(vec![tensor(x.shape(), Data::F32(y))?])
+}
+
+dual_kernel! {
+    fn dequantize(x: &[u8], flip: u8, zero: i32, scale: f32, y: &mut [f32]) {
+        for (x, y) in x.iter().zip(y.iter_mut()) {
+            *y = i32::from(x ^ flip).wrapping_sub(zero) as f32 * scale;
+        }
+    }
 }

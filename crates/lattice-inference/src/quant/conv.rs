@@ -1,11 +1,12 @@
 //! Convolutions of 8-bit integers with exact sums.
 
 use super::bytes::{bytes_of, zero_points};
+use super::depthwise::Depthwise;
 use super::isa::Isa;
 use super::patches::Layout;
-use super::product::{Left, NR, multiply};
-use super::requantize::{Rule, into_data};
-use super::scale::requantize_row;
+use super::product::{Left, MR, NR, multiply};
+use super::requantize::{Follower, Rule, into_data};
+use super::scale::{requantize_row, requantize_tile};
 use crate::cost::Work;
 use crate::graph::TensorType;
 use crate::ops::conv::{Geometry, Plan};
@@ -52,7 +53,7 @@ fn work(attributes: &Attributes, types: &[&TensorType], results: &[TensorType]) 
     let per_output: usize = w.shape[1..].iter().product();
     let slow = if w.shape[1] == 1 { 4 } else { 1 };
     let plan = Geometry::read(attributes).and_then(|geometry| Plan::new(&geometry, &types[0].shape, &w.shape));
-    let scratch_bytes = plan.map_or(0, |plan| Layout::new(&plan).scratch_bytes());
+    let scratch_bytes = plan.map_or(0, |plan| Layout::new(&plan).scratch_bytes().max(Depthwise::scratch_bytes(&plan)));
     Work { scratch_bytes, ..Work::macs(&[results[0].elements(), per_output, slow]) }
 }
 
@@ -66,18 +67,43 @@ fn run(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
 #[derive(Clone, Debug)]
 pub(crate) struct Prepared {
     plan: Plan,
+    weights: Weights,
+    x_type: DType,
+    /// The zero point of x as it is stored.
+    x_zero: u8,
+    end: End,
+}
+
+#[derive(Clone, Debug)]
+enum Weights {
+    Depthwise(Depthwise),
+    Panels(Panels),
+}
+
+/// The weights of all groups as left operands.
+#[derive(Clone, Debug)]
+struct Panels {
     layout: Layout,
     groups: Vec<Left>,
     /// One row of ones, where the sums of patches are needed.
     ones: Option<Left>,
-    x_type: DType,
-    /// The zero point of x as it is stored.
-    x_zero: u8,
     /// For each output the zero point of its weights as i8.
     w_zeros: Vec<i32>,
+}
+
+/// What becomes of the sums of stored integers.
+#[derive(Clone, Debug)]
+enum End {
     /// For each output what its sums lack: -zero x * sum of w + k * zero x * zero w.
-    constants: Vec<i32>,
-    rule: Option<Rule>,
+    Sums(Vec<i32>),
+    /// The same is part of the rule's biases.
+    Stored(Rule),
+}
+
+/// The results of one image.
+enum Target<'a> {
+    Sums(&'a [i32], &'a mut [i32]),
+    Stored(&'a Rule, &'a mut [u8]),
 }
 
 impl Prepared {
@@ -88,95 +114,157 @@ impl Prepared {
         x_zero: &Tensor,
         w: &Tensor,
         w_zero: &Tensor,
-        rule: Option<Rule>,
+        follower: Option<Follower<'_>>,
     ) -> OpResult<Prepared> {
         let plan = Plan::new(&Geometry::read(attributes)?, x, w.shape())?;
-        let layout = Layout::new(&plan);
-        let weights = bytes_of(w.data())?;
-        let (depth, rows) = (plan.depth(), plan.outputs / plan.group);
-        let taps = plan.kernel.iter().product::<usize>();
-        let groups: Vec<Left> = (0..plan.group)
-            .map(|g| {
-                layout.left(rows, |row, channel, tap| weights.as_i8(((g * rows + row) * depth + channel) * taps + tap))
-            })
-            .collect();
+        let values = bytes_of(w.data())?;
         let zero = bytes_of(x_zero.data())?;
         let w_zeros = zero_points(w_zero, plan.outputs)?;
-        let ones = w_zeros.iter().any(|&z| z != 0).then(|| layout.left(1, |_, _, _| 1));
-        let x_zero_u8 = i32::from(zero.as_u8(0));
-        let sums = groups.iter().flat_map(|left| &left.sums);
-        let k = (depth * taps) as i32;
-        let constants = sums.zip(&w_zeros).map(|(sum, zero)| x_zero_u8.wrapping_mul(k * zero - sum)).collect();
-        let (x_type, x_zero) = (x_zero.dtype(), zero.values[0]);
-        Ok(Prepared { plan, layout, groups, ones, x_type, x_zero, w_zeros, constants, rule })
+        let k = plan.depth() * plan.kernel.iter().product::<usize>();
+        let sum = |output: usize| (output * k..(output + 1) * k).map(|at| i32::from(values.as_i8(at))).sum::<i32>();
+        let lack = |output: usize| i32::from(zero.as_u8(0)).wrapping_mul(k as i32 * w_zeros[output] - sum(output));
+        let constants: Vec<i32> = (0..plan.outputs).map(lack).collect();
+        let end = match follower {
+            None => End::Sums(constants),
+            Some(follower) => End::Stored(Rule::new(follower, &constants)?),
+        };
+        let is_symmetric = w_zeros.iter().all(|&zero| zero == 0);
+        let depthwise =
+            if is_symmetric { Depthwise::new(&plan, |output, tap| values.as_i8(output * k + tap)) } else { None };
+        let weights = match depthwise {
+            Some(depthwise) => Weights::Depthwise(depthwise),
+            None => Weights::Panels(Panels::new(&plan, w_zeros, |output, channel, tap| {
+                values.as_i8((output * plan.depth() + channel) * (k / plan.depth()) + tap)
+            })),
+        };
+        Ok(Prepared { plan, weights, x_type: x_zero.dtype(), x_zero: zero.values[0], end })
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.groups.iter().map(Left::bytes).sum::<usize>() + self.constants.len() * 8
+        let end = match &self.end {
+            End::Sums(constants) => constants.len() * 4,
+            End::Stored(rule) => rule.bytes(),
+        };
+        end + match &self.weights {
+            Weights::Depthwise(depthwise) => depthwise.bytes(),
+            Weights::Panels(panels) => panels.groups.iter().map(Left::bytes).sum::<usize>() + panels.w_zeros.len() * 4,
+        }
     }
 
     /// The sums, or what the rule makes of them.
     pub(crate) fn run(&self, x: &Tensor) -> OpResult<Tensor> {
         let (isa, plan) = (Isa::detect(), &self.plan);
         let bytes = bytes_of(x.data())?;
-        let (group, positions) = (plan.depth() * plan.input_positions(), plan.positions());
-        if x.dtype() != self.x_type || bytes.values.len() != plan.batch * plan.group * group {
+        let (image, results) = (plan.channels * plan.input_positions(), plan.outputs * plan.positions());
+        if x.dtype() != self.x_type || bytes.values.len() != plan.batch * image {
             return Err("the input does not have the type and shape it was prepared for".into());
         }
-        let count = plan.batch * plan.outputs * positions;
-        let (mut sums, mut stored) = match &self.rule {
-            None => (vec![0; count], Vec::new()),
-            Some(_) => (Vec::new(), vec![0; count]),
+        let count = plan.batch * results;
+        let (mut sums, mut stored) = match &self.end {
+            End::Sums(_) => (vec![0; count], Vec::new()),
+            End::Stored(_) => (Vec::new(), vec![0; count]),
         };
         let mut planes = Vec::new();
-        let images = bytes.values.chunks_exact(group.max(1)).enumerate();
-        for (index, x) in images.filter(|_| count > 0) {
-            let g = index % plan.group;
-            self.layout.planes(isa, x, bytes.flip, self.x_zero, &mut planes);
-            let rows = plan.outputs / plan.group;
-            let at = index * rows * positions..(index + 1) * rows * positions;
-            let target = match &self.rule {
-                None => Target::Sums(&mut sums[at]),
-                Some(rule) => Target::Stored(rule, &mut stored[at]),
+        for index in (0..plan.batch).filter(|_| count > 0) {
+            let at = index * results..(index + 1) * results;
+            let mut target = match &self.end {
+                End::Sums(constants) => Target::Sums(constants, &mut sums[at]),
+                End::Stored(rule) => Target::Stored(rule, &mut stored[at]),
             };
-            self.group(isa, g, &planes, target);
+            let x = &bytes.values[index * image..(index + 1) * image];
+            match &self.weights {
+                Weights::Depthwise(depthwise) => {
+                    let positions = plan.positions();
+                    depthwise.run(isa, x, bytes.flip, self.x_zero, |output, first, sums| {
+                        target.row(isa, output, output * positions + first, sums);
+                    });
+                }
+                Weights::Panels(panels) => {
+                    let group = plan.depth() * plan.input_positions();
+                    for g in 0..plan.group {
+                        let x = &x[g * group..(g + 1) * group];
+                        panels.layout.planes(isa, x, bytes.flip, self.x_zero, &mut planes);
+                        panels.group(isa, g, plan.positions(), &planes, &mut target);
+                    }
+                }
+            }
         }
-        let data = match &self.rule {
-            None => Data::I32(sums),
-            Some(rule) => into_data(rule.dtype, stored)?,
+        let data = match &self.end {
+            End::Sums(_) => Data::I32(sums),
+            End::Stored(rule) => into_data(rule.dtype, stored)?,
         };
         tensor(&plan.shape, data)
     }
+}
 
-    fn group(&self, isa: Isa, g: usize, words: &[u32], mut target: Target<'_>) {
-        let (positions, rows) = (self.plan.positions(), self.plan.outputs / self.plan.group);
-        let columns = self.layout.columns(words);
+impl Target<'_> {
+    /// Plain sums of neighbouring places of one output, which lie from `at` on.
+    fn row(&mut self, isa: Isa, output: usize, at: usize, sums: &[i32]) {
+        match self {
+            Target::Sums(constants, out) => {
+                let constant = constants[output];
+                out[at..].iter_mut().zip(sums).for_each(|(out, sum)| *out = sum.wrapping_add(constant));
+            }
+            Target::Stored(rule, out) => {
+                let out = &mut out[at..at + sums.len()];
+                requantize_row(isa, sums, rule.columns.at(output), out);
+                rule.look_up(isa, out);
+            }
+        }
+    }
+}
+
+impl Panels {
+    fn new(plan: &Plan, w_zeros: Vec<i32>, at: impl Fn(usize, usize, usize) -> i8) -> Panels {
+        let (layout, rows) = (Layout::new(plan), plan.outputs / plan.group);
+        let left = |g: usize| layout.left(rows, |row, channel, tap| at(g * rows + row, channel, tap));
+        let groups = (0..plan.group).map(left).collect();
+        let ones = w_zeros.iter().any(|&z| z != 0).then(|| layout.left(1, |_, _, _| 1));
+        Panels { layout, groups, ones, w_zeros }
+    }
+
+    fn group(&self, isa: Isa, g: usize, positions: usize, words: &[u32], target: &mut Target<'_>) {
+        let (left, columns) = (&self.groups[g], self.layout.columns(words));
         let mut patch_sums = Vec::new();
         if let Some(ones) = &self.ones {
             multiply(isa, ones, columns, &mut |_, places, tile| patch_sums.extend_from_slice(&tile[..places.len()]));
         }
-        multiply(isa, &self.groups[g], columns, &mut |outputs, places, tile| {
-            for (row, sums) in outputs.zip(tile.as_chunks_mut::<NR>().0) {
-                let output = g * rows + row;
-                let (zero, constant) = (self.w_zeros[output], self.constants[output]);
-                if zero != 0 {
-                    let patches = &patch_sums[places.clone()];
+        // Neighbouring outputs among the places of a panel: first place, first output, how many.
+        let mut runs: Vec<[usize; 3]> = Vec::new();
+        multiply(isa, left, columns, &mut |rows, places, tile| {
+            if rows.start == 0 {
+                runs.clear();
+                self.layout.outputs(places.clone(), |from, to, count| runs.push([from, to, count]));
+            }
+            let outputs = g * left.m + rows.start..g * left.m + rows.end;
+            if self.ones.is_some() {
+                for (output, sums) in outputs.clone().zip(tile.as_chunks_mut::<NR>().0) {
+                    let (zero, patches) = (self.w_zeros[output], &patch_sums[places.clone()]);
                     sums.iter_mut().zip(patches).for_each(|(s, p)| *s = s.wrapping_sub(zero.wrapping_mul(*p)));
                 }
-                let out = row * positions;
-                match &mut target {
-                    Target::Sums(sum) => self.layout.outputs(places.clone(), |from, to, count| {
-                        let sums = sum[out + to..][..count].iter_mut().zip(&sums[from..]);
-                        sums.for_each(|(o, s)| *o = s.wrapping_add(constant));
-                    }),
-                    Target::Stored(rule, stored) => {
-                        let mut bytes = [0; NR];
-                        let bias = rule.bias(output).wrapping_add(constant);
-                        requantize_row(isa, sums, bias, rule.scale(output), rule.range, &mut bytes);
-                        self.layout.outputs(places.clone(), |from, to, count| {
-                            stored[out + to..][..count].copy_from_slice(&bytes[from..from + count]);
-                        });
+            }
+            match target {
+                Target::Sums(constants, out) => {
+                    for (output, sums) in outputs.zip(tile.as_chunks::<NR>().0) {
+                        for &[from, to, count] in &runs {
+                            let out = out[output * positions + to..][..count].iter_mut();
+                            out.zip(&sums[from..]).for_each(|(o, s)| *o = s.wrapping_add(constants[output]));
+                        }
+                    }
+                }
+                Target::Stored(rule, out) => {
+                    // A run is copied by whole panels, which reach behind the last row.
+                    let mut bytes = [0; (MR + 1) * NR];
+                    if let Some(rows) = bytes.first_chunk_mut() {
+                        requantize_tile(isa, tile, rule.columns.some(outputs.clone()), rows);
+                        rule.look_up(isa, &mut rows[..outputs.len() * NR]);
+                    }
+                    for (row, output) in outputs.enumerate() {
+                        let out = &mut out[output * positions..(output + 1) * positions];
+                        for &[from, to, count] in &runs {
+                            copy_run(&bytes[row * NR + from..], &mut out[to..], count);
+                        }
                     }
                 }
             }
@@ -184,8 +272,11 @@ impl Prepared {
     }
 }
 
-/// Where a group's results go.
-enum Target<'a> {
-    Sums(&'a mut [i32]),
-    Stored(&'a Rule, &'a mut [u8]),
+/// Copies at least `count` bytes, a whole panel's where there is room: what is too much, later runs overwrite, because they
+/// lie behind.
+fn copy_run(bytes: &[u8], out: &mut [u8], count: usize) {
+    match (bytes.first_chunk::<NR>(), out.first_chunk_mut::<NR>()) {
+        (Some(bytes), Some(out)) => *out = *bytes,
+        _ => out[..count].copy_from_slice(&bytes[..count]),
+    }
 }

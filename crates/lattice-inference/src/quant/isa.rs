@@ -44,13 +44,15 @@ impl Isa {
     /// All that this CPU can run.
     #[cfg(test)]
     pub(crate) fn all() -> Vec<Isa> {
-        let mut all = vec![Isa::Portable];
+        #[cfg(not(target_arch = "x86_64"))]
+        let all = [Some(Isa::Portable)];
         #[cfg(target_arch = "x86_64")]
-        {
-            all.extend(is_x86_feature_detected!("avx2").then_some(Isa::Avx2));
-            all.extend((Isa::detect() == Isa::Vnni).then_some(Isa::Vnni));
-        }
-        all
+        let all = [
+            Some(Isa::Portable),
+            is_x86_feature_detected!("avx2").then_some(Isa::Avx2),
+            (Isa::detect() == Isa::Vnni).then_some(Isa::Vnni),
+        ];
+        all.into_iter().flatten().collect()
     }
 }
 

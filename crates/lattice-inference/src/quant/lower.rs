@@ -16,8 +16,8 @@ use super::{average, softmax};
 use crate::graph::{GraphBuilder, Value};
 use crate::math;
 use crate::ops::{
-    Attributes, OpResult, OpSpec, conv::CONV, elementwise as ew, gather::GATHER, matmul::MATMUL, movement, normalize,
-    pool, reduce,
+    Attributes, OpResult, OpSpec, conv::CONV, conv::Geometry, elementwise as ew, gather::GATHER, matmul::MATMUL,
+    movement, normalize, pool, reduce,
 };
 use crate::tensor::{DType, Tensor};
 
@@ -173,6 +173,9 @@ fn compute(b: &mut GraphBuilder, v: Value, t: &Target, depth: usize) -> OpResult
     if let Some(y) = weighted(b, v, t)? {
         return Ok(Some(y));
     }
+    if let Some(y) = affine(b, op, &inputs, t)? {
+        return Ok(Some(y));
+    }
     if is(op, &ew::ADD) || is(op, &ew::SUB) || is(op, &ew::MUL) {
         return pair(b, op, inputs[0], inputs[1], t);
     }
@@ -261,8 +264,10 @@ fn linear(b: &mut GraphBuilder, v: Value, depth: usize) -> OpResult<Option<Linea
     let Some(mut inner) = linear(b, data[0], depth + 1)? else { return Ok(None) };
     if inner.scales.len() > 1 {
         let (from, to) = (b.shape(data[0]), b.shape(v));
-        let Some(axis) = axis_after(op, &attributes, inner.axis, from, to) else { return Ok(None) };
+        let Some((axis, times)) = axis_after(op, &attributes, inner.axis, from, to) else { return Ok(None) };
         inner.axis = axis;
+        inner.scales = inner.scales.iter().flat_map(|&scale| vec![scale; times]).collect();
+        inner.zeros = inner.zeros.iter().flat_map(|&zero| vec![zero; times]).collect();
     }
     let mut operands = vec![inner.stored];
     operands.extend(rest);
@@ -276,14 +281,21 @@ fn linear(b: &mut GraphBuilder, v: Value, depth: usize) -> OpResult<Option<Linea
     Ok(Some(inner))
 }
 
-/// Where an axis lies after its tensor was transposed or reshaped.
-fn axis_after(op: &OpSpec, attributes: &Attributes, axis: usize, from: &[usize], to: &[usize]) -> Option<usize> {
+/// Where an axis lies after its tensor was transposed or reshaped, and how often each of its places is there, when it was
+/// merged with what lies inside it.
+fn axis_after(
+    op: &OpSpec,
+    attributes: &Attributes,
+    axis: usize,
+    from: &[usize],
+    to: &[usize],
+) -> Option<(usize, usize)> {
     if is(op, &movement::TRANSPOSE) {
-        return attributes.read_sizes(0).ok()?.iter().position(|&source| source == axis);
+        return attributes.read_sizes(0).ok()?.iter().position(|&source| source == axis).map(|at| (at, 1));
     }
     let outer = |shape: &[usize], axis: usize| shape[..axis].iter().product::<usize>();
-    let same = |&at: &usize| to[at] == from[axis] && outer(to, at) == outer(from, axis);
-    (0..to.len()).find(same).filter(|_| is(op, &movement::RESHAPE))
+    let same = |&at: &usize| to[at] > 0 && to[at].is_multiple_of(from[axis]) && outer(to, at) == outer(from, axis);
+    (0..to.len()).rev().find(same).filter(|_| is(op, &movement::RESHAPE)).map(|at| (at, to[at] / from[axis]))
 }
 
 /// [`linear`] for 8-bit integers with one scale.
@@ -426,6 +438,46 @@ fn requantized(b: &mut GraphBuilder, sums: &Sums, biases: &[f64], t: &Target) ->
     let rules = b.constant("", rules);
     let attributes = put_range(Attributes::none().int(sums.axis as i64), t.dtype, t.range);
     b.emit1(&REQUANTIZE, attributes, &[sums.value, rules]).map(Some)
+}
+
+/// The weight that stands for a factor of 1: biases are rounded to so much finer steps than a quantum of the operand.
+const AFFINE_ONE: i8 = 64;
+
+/// A constant factor for each channel of a quantised tensor and a constant added to it, as a batch normalisation leaves them: a
+/// convolution by single elements, whose weights have the factors' signs and whose scales have their sizes.
+fn affine(b: &mut GraphBuilder, op: &OpSpec, inputs: &[Value], t: &Target) -> OpResult<Option<Value>> {
+    let product = b.maker(inputs[0]).filter(|(inner, ..)| is(op, &ew::ADD) && is(inner, &ew::MUL));
+    let Some((.., factors)) = product else { return Ok(None) };
+    let shape = b.shape(factors[0]).to_vec();
+    let ([_, channels, _, ..], true) = (&shape[..], b.shape(inputs[0]) == shape) else { return Ok(None) };
+    // One number for each channel, behind at most the batch.
+    let along = |v: Value| {
+        let constant = b.tensor(v)?;
+        let lies = [vec![*channels], vec![1; shape.len() - 2]].concat();
+        let fits = constant.shape() == lies || constant.shape() == [&[1], &lies[..]].concat();
+        constant.as_f32().filter(|_| fits).map(<[f32]>::to_vec)
+    };
+    let (Some(factors_of), Some(added)) = (along(factors[1]), along(inputs[1])) else { return Ok(None) };
+    let Some(x) = byte(b, factors[0])? else { return Ok(None) };
+    let weight = |&factor: &f32| match factor {
+        0.0 => 0,
+        factor if factor < 0.0 => -AFFINE_ONE,
+        _ => AFFINE_ONE,
+    };
+    let single = [vec![*channels, 1], vec![1; shape.len() - 2]].concat();
+    let weights = Tensor::from_i8(single, factors_of.iter().map(weight).collect()).map_err(|e| e.to_string())?;
+    let (rank, group) = (shape.len() - 2, *channels);
+    let (ones, zeros) = (vec![1; rank], vec![0; rank]);
+    let geometry =
+        Geometry { strides: ones.clone(), pads_before: zeros.clone(), pads_after: zeros, dilations: ones, group };
+    let x_zero = zero_constant(b, &x)?;
+    let (w, w_zero) = (b.constant("", weights), Tensor::from_i8([], vec![0]).map_err(|e| e.to_string())?);
+    let w_zero = b.constant("", w_zero);
+    let value = b.emit1(&INTEGER_CONV, geometry.attributes(), &[x.stored, x_zero, w, w_zero])?;
+    let size = |&factor: &f32| if factor == 0.0 { 1.0 } else { f64::from(factor.abs()) };
+    let scale = |factor: &f32| f64::from(x.scales[0]) * size(factor) / f64::from(AFFINE_ONE);
+    let sums = Sums { value, scales: factors_of.iter().map(scale).collect(), axis: 1, k: 1 };
+    requantized(b, &sums, &added.iter().map(|&v| f64::from(v)).collect::<Vec<_>>(), t)
 }
 
 fn pair(b: &mut GraphBuilder, op: &OpSpec, x: Value, y: Value, t: &Target) -> OpResult<Option<Value>> {

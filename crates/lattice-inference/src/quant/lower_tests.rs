@@ -135,6 +135,34 @@ proptest! {
     }
 
     #[test]
+    fn upsampling_convolutions(x in quantised(), out in quantised(), seed in any::<u32>()) {
+        let graph = check(&[(x, vec![2, 6, 3, 5])], out, (seed, 0.0), |b, x| {
+            // Weights [channels, outputs, 2, 2] of a transposed convolution by its stride: an output for each place.
+            let (w, _) = weights(b, seed, &[6, 4, 2, 2], 1);
+            let columns = b.reshape(w, &[6, 16])?;
+            let rows = b.transpose(columns, &[1, 0])?;
+            let w = b.reshape(rows, &[16, 6, 1, 1])?;
+            let y = b.emit1(&CONV, geometry(0, 1, 1), &[x[0], w])?;
+            let blocks = b.reshape(y, &[2, 4, 2, 2, 3, 5])?;
+            let moved = b.transpose(blocks, &[0, 1, 4, 2, 5, 3])?;
+            b.reshape(moved, &[2, 4, 6, 10])
+        });
+        prop_assert!(graph.operators().contains_key("IntegerConv"));
+    }
+
+    #[test]
+    fn channels_scaled_and_moved(x in quantised(), out in quantised(), seed in any::<u32>()) {
+        let slack = f64::from(x.1) * 1.9 / 128.0 / f64::from(out.1);
+        let graph = check(&[(x, vec![2, 4, 3, 5])], out, (seed, slack), |b, x| {
+            let mut along = |values: [f32; 4]| b.constant("", Tensor::from_f32([4, 1, 1], values.to_vec()).unwrap());
+            let (factors, added) = (along([0.7, -1.9, 0.0, 0.02]), along([0.1, 0.0, -0.3, 0.4]));
+            let scaled = b.mul(x[0], factors)?;
+            b.add(scaled, added)
+        });
+        prop_assert_eq!(graph.nodes().len(), 2);
+    }
+
+    #[test]
     fn products_with_moved_operands(x in quantised(), out in quantised(), seed in any::<u32>()) {
         let graph = check(&[(x, vec![3, 2, 7])], out, (seed, half_bias(x, out)), |b, x| {
             // Weights stored [outputs, inputs], as TensorFlow Lite has them.

@@ -1,10 +1,10 @@
 //! Matrix products of 8-bit integers with exact sums.
 
-use super::bytes::{bytes_of, zero_points};
+use super::bytes::{Bytes, bytes_of, zero_points};
 use super::conv::{check_length, check_operand};
 use super::isa::{Isa, integer_kernel};
 use super::product::{Left, NR, Right, multiply};
-use super::requantize::{Rule, into_data};
+use super::requantize::{Follower, Rule, into_data};
 use crate::cost::Work;
 use crate::graph::TensorType;
 use crate::ops::broadcast::Loops;
@@ -56,7 +56,7 @@ fn run(_: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
                 packed = Some((ib, Right::new(k, n, |at| right.as_u8(ib * k * n + at))));
             }
             if let Some((_, right)) = &packed {
-                let left = Left::new(m, k, |at| left.as_i8(ia * m * k + at));
+                let left = Left::rows(m, k, Bytes { values: &left.values[ia * m * k..][..m * k], ..left });
                 product(Isa::detect(), &left, &left_zeros, right, &Terms::new(right, &zeros), Target::Sums(out));
             }
         }
@@ -108,7 +108,7 @@ fn product(isa: Isa, left: &Left, left_zeros: &[i32], right: &Right, terms: &Ter
             let at = row * n + columns.start..row * n + columns.end;
             match &mut target {
                 Target::Sums(out) => out[at].copy_from_slice(sums),
-                Target::Stored(rule, out) => rule.columns(isa, sums, columns.clone(), &mut out[at]),
+                Target::Stored(rule, out) => rule.columns.row(isa, sums, columns.clone(), &mut out[at]),
             }
         }
     });
@@ -125,19 +125,26 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// Packs a right operand of rank 2; nothing when the operands are not of the kind that is prepared.
-    pub(crate) fn new(a_zero: &Tensor, b: &Tensor, b_zero: &Tensor, rule: Option<Rule>) -> OpResult<Option<Prepared>> {
+    pub(crate) fn new(
+        a_zero: &Tensor,
+        b: &Tensor,
+        b_zero: &Tensor,
+        follower: Option<Follower<'_>>,
+    ) -> OpResult<Option<Prepared>> {
         let ([k, n], 1) = (b.shape(), a_zero.len()) else { return Ok(None) };
         let values = bytes_of(b.data())?;
         let zero = bytes_of(b_zero.data())?;
         let zeros: Vec<u8> = (0..zero.values.len()).map(|at| zero.as_u8(at)).collect();
         let right = Right::new(*k, *n, |at| values.as_u8(at));
         let terms = Terms::new(&right, &zeros);
-        Ok(Some(Prepared { terms, right, zero: bytes_of(a_zero.data())?.as_i8(0).into(), rule }))
+        let zero = i32::from(bytes_of(a_zero.data())?.as_i8(0));
+        let rule = follower.map(|follower| Rule::new(follower, &[])).transpose()?;
+        Ok(Some(Prepared { terms, right, zero, rule }))
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.right.bytes() + self.right.n * 8
+        self.right.bytes() + self.right.n * 8 + self.rule.as_ref().map_or(0, Rule::bytes)
     }
 
     /// The product of one left operand.
@@ -147,10 +154,10 @@ impl Prepared {
         if *k != self.right.k {
             return Err("inner dimensions differ".into());
         }
-        let (m, n) = (rows.iter().product::<usize>(), self.right.n);
-        let left = Left::new(m, *k, |at| bytes.as_i8(at));
+        let (isa, m, n) = (Isa::detect(), rows.iter().product::<usize>(), self.right.n);
+        let left = Left::rows(m, *k, bytes);
         let zeros = vec![self.zero; m];
-        let product = |target| product(Isa::detect(), &left, &zeros, &self.right, &self.terms, target);
+        let product = |target| product(isa, &left, &zeros, &self.right, &self.terms, target);
         let data = match &self.rule {
             None => {
                 let mut sums = vec![0; m * n];
@@ -160,6 +167,7 @@ impl Prepared {
             Some(rule) => {
                 let mut stored = vec![0; m * n];
                 product(Target::Stored(rule, &mut stored));
+                rule.look_up(isa, &mut stored);
                 into_data(rule.dtype, stored)?
             }
         };

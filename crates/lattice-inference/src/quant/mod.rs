@@ -9,6 +9,7 @@ mod average;
 mod border;
 mod bytes;
 pub mod conv;
+mod depthwise;
 mod isa;
 mod lower;
 #[cfg(test)]
@@ -16,12 +17,15 @@ mod lower_tests;
 pub mod matmul;
 mod pairs;
 mod patches;
+pub(crate) mod prepare;
+#[cfg(test)]
+mod prepare_tests;
 mod product;
 mod real;
 pub(crate) mod requantize;
 mod scale;
 mod softmax;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 

@@ -3,7 +3,7 @@
 use super::bytes::{Bytes, bytes_of};
 use super::isa::{Isa, integer_kernel};
 use super::requantize::{into_data, put_range, read_range};
-use super::scale::{Range, Scale};
+use super::scale::{Range, Rounding, Scale, requantize_row};
 use crate::cost::Work;
 use crate::graph::TensorType;
 use crate::ops::broadcast::{broadcast_shapes, rows_of};
@@ -135,8 +135,8 @@ fn run_add(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>>
 fn run_mul(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let [a, b] = operands(inputs)?;
     let (product, dtype, range) = Product::read(attributes, [a.dtype(), b.dtype()])?;
-    let isa = Isa::detect();
-    pairs(a, b, dtype, product.zeros, &mut |x, y, sides, out| mul_row(isa, x, y, sides, product.scale, range, out))
+    let (isa, rounding) = (Isa::detect(), Rounding::new(0, product.scale, range));
+    pairs(a, b, dtype, product.zeros, &mut |x, y, sides, out| mul_row(isa, x, y, sides, &rounding, out))
 }
 
 /// For each operand what its bytes are xored with, and its zero point after that.
@@ -173,12 +173,24 @@ integer_kernel! {
     }
 }
 
+/// Products that are computed before they are stored.
+const BLOCK: usize = 256;
+
+fn mul_row(isa: Isa, x: &[u8], y: &[u8], sides: Sides, rounding: &Rounding, out: &mut [u8]) {
+    let mut products = [0; BLOCK];
+    for ((x, y), out) in x.chunks(BLOCK).zip(y.chunks(BLOCK)).zip(out.chunks_mut(BLOCK)) {
+        let products = &mut products[..out.len()];
+        multiply(isa, x, y, sides, products);
+        requantize_row(isa, products, rounding, out);
+    }
+}
+
 integer_kernel! {
-    fn mul_row(x: &[u8], y: &[u8], sides: Sides, scale: Scale, range: Range, out: &mut [u8]) {
+    fn multiply(x: &[u8], y: &[u8], sides: Sides, products: &mut [i32]) {
         let [(x_flip, x_zero), (y_flip, y_zero)] = sides;
-        for ((x, y), out) in x.iter().zip(y).zip(out.iter_mut()) {
+        for ((x, y), product) in x.iter().zip(y).zip(products) {
             let (x, y) = (i32::from(x ^ x_flip).wrapping_sub(x_zero), i32::from(y ^ y_flip).wrapping_sub(y_zero));
-            *out = range.store(scale.apply(x.wrapping_mul(y)));
+            *product = x.wrapping_mul(y);
         }
     }
 }

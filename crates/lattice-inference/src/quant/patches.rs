@@ -131,45 +131,63 @@ impl Layout {
         })
     }
 
-    /// Turns a group's channels into planes of words: every byte xored with `flip`, padding with `zero` before that.
+    /// Turns a group's channels into planes of words: every byte xored with `flip`, padding with `zero` before that. In the
+    /// place of channels that a word lacks lies whatever the last one has, because their weights are zero.
     pub(crate) fn planes(&self, isa: Isa, x: &[u8], flip: u8, zero: u8, out: &mut Vec<u32>) {
         let ([depth, height, width], stride) = (self.size, self.plan.stride);
         let positions = self.plan.input_positions();
         let dilation = self.plan.dilation[2];
+        let flip = u32::from_le_bytes([flip; WORD]);
         // What lies behind the last word is read, but never counts.
         out.resize(self.group_words(), 0);
         let tail = if self.along_kernel { (WORD - 1) * dilation } else { 0 };
         let mut rows = [(); WORD].map(|()| vec![0; width + tail]);
         let mut line = vec![0; width];
-        for plane in 0..self.planes {
-            let channels = if self.along_kernel { 1 } else { (self.plan.depth() - plane * WORD).min(WORD) };
-            let first = if self.along_kernel { plane } else { plane * WORD };
-            let mut mask = [flip; WORD];
-            if !self.along_kernel {
-                mask[channels..].fill(0);
-                rows[channels..].iter_mut().for_each(|row| row.fill(0));
+        for (plane, out) in out[..self.planes * self.plane_words()].chunks_exact_mut(self.plane_words()).enumerate() {
+            let channel = |i: usize| {
+                let at = if self.along_kernel { plane } else { (plane * WORD + i).min(self.plan.depth() - 1) };
+                &x[at * positions..][..positions]
+            };
+            if !self.along_kernel && stride[2] == 1 {
+                self.interleave_rows(isa, [0, 1, 2, 3].map(channel), zero, flip, out);
+                continue;
             }
-            let mask = u32::from_le_bytes(mask);
+            let read = if self.along_kernel { 1 } else { WORD };
             for (d, h) in (0..depth).flat_map(|d| (0..height).map(move |h| (d, h))) {
-                for (channel, row) in rows.iter_mut().enumerate().take(channels) {
-                    self.row(&x[(first + channel) * positions..][..positions], (d, h), zero, &mut row[..width]);
+                for (i, row) in rows.iter_mut().enumerate().take(read) {
+                    self.row(channel(i), (d, h), zero, &mut row[..width]);
                 }
                 let sources = match self.along_kernel {
                     true => [0, 1, 2, 3].map(|i| &rows[0][i * dilation..]),
                     false => [&rows[0][..], &rows[1], &rows[2], &rows[3]],
                 };
-                let at = plane * self.plane_words() + self.place([d, h, 0]);
-                if stride[2] == 1 {
-                    interleave(isa, sources, mask, &mut out[at..at + width]);
-                    continue;
-                }
-                interleave(isa, sources, mask, &mut line);
+                interleave(isa, sources, flip, &mut line);
                 for remainder in 0..stride[2].min(width) {
-                    let at = plane * self.plane_words() + self.place([d, h, remainder]);
+                    let at = self.place([d, h, remainder]);
                     let words = line[remainder..].iter().step_by(stride[2]);
                     out[at..at + self.step[2]].iter_mut().zip(words).for_each(|(out, word)| *out = *word);
                 }
             }
+        }
+    }
+
+    /// A plane of four channels without strides along the last dimension.
+    fn interleave_rows(&self, isa: Isa, x: [&[u8]; WORD], zero: u8, flip: u32, out: &mut [u32]) {
+        let Plan { input: [depth, height, width], pad, .. } = self.plan;
+        let padding = u32::from_le_bytes([zero; WORD]) ^ flip;
+        let inside = width.min(self.size[2].saturating_sub(pad[2]));
+        for (d, h) in (0..self.size[0]).flat_map(|d| (0..self.size[1]).map(move |h| (d, h))) {
+            let at = self.place([d, h, 0]);
+            let out = &mut out[at..at + self.size[2]];
+            let (d, h) = (d.wrapping_sub(pad[0]), h.wrapping_sub(pad[1]));
+            if d >= depth || h >= height || inside == 0 {
+                out.fill(padding);
+                continue;
+            }
+            let from = (d * height + h) * width;
+            out[..pad[2]].fill(padding);
+            interleave(isa, x.map(|x| &x[from..from + inside]), flip, &mut out[pad[2]..pad[2] + inside]);
+            out[pad[2] + inside..].fill(padding);
         }
     }
 
@@ -188,12 +206,80 @@ impl Layout {
     }
 }
 
+/// One word from each place of four rows.
+fn interleave(isa: Isa, rows: [&[u8]; WORD], flip: u32, out: &mut [u32]) {
+    assert!(rows.iter().all(|row| row.len() >= out.len()), "rows are as long as their words");
+    #[cfg(target_arch = "x86_64")]
+    if isa == Isa::Vnni {
+        // SAFETY: the kind is only made after detection; the lengths were asserted.
+        return unsafe { x86::interleave(rows, flip, out) };
+    }
+    interleave_plainly(isa, rows, flip, out);
+}
+
 integer_kernel! {
-    /// One word from each place of four rows.
-    fn interleave(rows: [&[u8]; WORD], flip: u32, out: &mut [u32]) {
+    fn interleave_plainly(rows: [&[u8]; WORD], flip: u32, out: &mut [u32]) {
         let [r0, r1, r2, r3] = rows.map(|row| &row[..out.len()]);
         for ((((out, r0), r1), r2), r3) in out.iter_mut().zip(r0).zip(r1).zip(r2).zip(r3) {
             *out = u32::from_le_bytes([*r0, *r1, *r2, *r3]) ^ flip;
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::WORD;
+    use core::arch::x86_64::*;
+
+    /// # Safety
+    /// AVX-512 with its byte instructions; every row is at least as long as `out`.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    pub(super) unsafe fn interleave(rows: [&[u8]; WORD], flip: u32, out: &mut [u32]) {
+        // Unpacking works inside each quarter of a register: quarter q gets four bytes from each quarter of the row, so that
+        // the words come out in order.
+        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+        let flip = _mm512_set1_epi32(flip as i32);
+        for (i, out) in out.chunks_mut(64).enumerate() {
+            let lanes = u64::MAX >> (64 - out.len());
+            let row = |row: &[u8]| {
+                // SAFETY: masked lanes are not read, the others lie inside the row.
+                let bytes = unsafe { _mm512_maskz_loadu_epi8(lanes, row.as_ptr().add(64 * i).cast()) };
+                _mm512_permutexvar_epi32(order, bytes)
+            };
+            let [r0, r1, r2, r3] = [row(rows[0]), row(rows[1]), row(rows[2]), row(rows[3])];
+            let (low, high) = (_mm512_unpacklo_epi8(r0, r1), _mm512_unpackhi_epi8(r0, r1));
+            let (low_2, high_2) = (_mm512_unpacklo_epi8(r2, r3), _mm512_unpackhi_epi8(r2, r3));
+            let words = [
+                _mm512_unpacklo_epi16(low, low_2),
+                _mm512_unpackhi_epi16(low, low_2),
+                _mm512_unpacklo_epi16(high, high_2),
+                _mm512_unpackhi_epi16(high, high_2),
+            ];
+            for (part, words) in words.into_iter().enumerate() {
+                let at = out.as_mut_ptr().wrapping_add(16 * part).cast();
+                // SAFETY: masked lanes are not written, the others lie inside `out`.
+                unsafe { _mm512_mask_storeu_epi32(at, (lanes >> (16 * part)) as u16, _mm512_xor_si512(words, flip)) };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn every_form_interleaves(x in proptest::collection::vec(any::<[u8; WORD]>(), 0..200), flip in any::<u32>()) {
+            let want: Vec<u32> = x.iter().map(|&bytes| u32::from_le_bytes(bytes) ^ flip).collect();
+            let rows = [0, 1, 2, 3].map(|i| x.iter().map(|bytes| bytes[i]).collect::<Vec<u8>>());
+            for isa in Isa::all() {
+                let mut out = vec![0; x.len()];
+                interleave(isa, [&rows[0], &rows[1], &rows[2], &rows[3]], flip, &mut out);
+                prop_assert_eq!(&out, &want);
+            }
         }
     }
 }

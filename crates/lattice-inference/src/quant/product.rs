@@ -5,6 +5,7 @@
 //! [`MR`] x [`NR`] sums is finished over the whole of k before it is handed on, so nothing wider than a byte is stored between
 //! two operators.
 
+use super::bytes::Bytes;
 use super::isa::Isa;
 use core::ops::Range;
 
@@ -48,6 +49,28 @@ impl Left {
                 *out = i32::from_le_bytes(bytes.map(|b| b as u8));
             }
         }
+        Left { m, words, panels, sums }
+    }
+
+    /// Packs the rows of a row-major [m, k] matrix of bytes, moved to i8.
+    pub(crate) fn rows(m: usize, k: usize, x: Bytes<'_>) -> Left {
+        let words = k.div_ceil(WORD);
+        let mut panels = vec![0; m.div_ceil(MR) * words * MR];
+        let mut sums = Vec::with_capacity(m);
+        let flip = x.flip ^ 0x80;
+        let mask = i32::from_le_bytes([flip; WORD]);
+        for (row, x) in x.values.chunks_exact(k.max(1)).enumerate().take(m) {
+            let panel = &mut panels[row / MR * words * MR..][..words * MR];
+            let (whole, rest) = x.as_chunks::<WORD>();
+            for (out, bytes) in panel[row % MR..].iter_mut().step_by(MR).zip(whole) {
+                *out = i32::from_le_bytes(*bytes) ^ mask;
+            }
+            for (i, byte) in rest.iter().enumerate() {
+                panel[whole.len() * MR + row % MR] |= i32::from(byte ^ flip) << (8 * i);
+            }
+            sums.push(x.iter().map(|byte| i32::from((byte ^ flip) as i8)).sum());
+        }
+        sums.resize(m, 0);
         Left { m, words, panels, sums }
     }
 
@@ -143,6 +166,7 @@ fn widen(words: &[i32]) -> Vec<i64> {
 /// The sums of the first `R` rows of a left panel by [`NR`] columns, of which the word at `offsets[w]` and its neighbours are
 /// word w. The caller has checked that they lie inside `b`.
 #[inline(always)]
+#[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables, reason = "only AVX2 reads `wide`"))]
 fn tile_of<const R: usize>(isa: Isa, a: &[i32], wide: &[i64], b: &[u32], offsets: &[usize], tile: &mut Tile) {
     assert!(R <= MR && a.len() == offsets.len() * MR, "both operands have the same words");
     match isa {
@@ -184,7 +208,7 @@ mod x86 {
         unsafe {
             let mut sums = [[_mm512_setzero_si512(); 2]; R];
             for &offset in offsets {
-                let b_at = b.as_ptr().add(offset);
+                let b_at = b.as_ptr().wrapping_add(offset);
                 let (low, high) = (_mm512_loadu_si512(b_at.cast()), _mm512_loadu_si512(b_at.add(16).cast()));
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let word = _mm512_set1_epi32(*a_at.add(r));

@@ -1,7 +1,8 @@
 //! From i32 sums to 8-bit integers.
 
 use super::isa::Isa;
-use super::scale::{Range, Scale, requantize_columns, requantize_row};
+use super::scale::{Columns, Range, Rounding, Scale, requantize_row};
+use super::table;
 use crate::cost::Work;
 use crate::graph::TensorType;
 use crate::ops::{Attributes, OpResult, OpSpec, operands, tensor};
@@ -16,51 +17,58 @@ pub(crate) static REQUANTIZE: OpSpec =
 
 /// Errors unless every multiplier and shift is in its range.
 pub(crate) fn check_rules(rules: &Tensor) -> OpResult<()> {
-    Rule::new(DType::U8, Range { zero: 0, low: 0, high: 255 }, rules).map(drop)
+    columns(Range { zero: 0, low: 0, high: 255 }, rules, &[]).map(drop)
+}
+
+/// What alone reads some sums: a node of [`REQUANTIZE`] with constant rules, and a table that alone reads its result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Follower<'a> {
+    pub(crate) attributes: &'a Attributes,
+    pub(crate) rules: &'a Tensor,
+    pub(crate) table: Option<&'a Tensor>,
 }
 
 /// How the sums along one axis become stored integers.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(crate) dtype: DType,
-    pub(crate) range: Range,
-    biases: Vec<i32>,
-    scales: Vec<Scale>,
+    pub(crate) columns: Columns,
+    /// What stored integers are replaced by.
+    table: Option<Box<[u8; 256]>>,
 }
 
 impl Rule {
-    pub(crate) fn new(dtype: DType, range: Range, rules: &Tensor) -> OpResult<Rule> {
-        let rows = rules.as_i32().ok_or("rules must be i32")?.as_chunks::<3>().0;
-        let scales = rows.iter().map(|&[_, multiplier, shift]| Scale::new(multiplier.into(), shift.into()));
-        Ok(Rule {
-            dtype,
-            range,
-            biases: rows.iter().map(|row| row[0]).collect(),
-            scales: scales.collect::<OpResult<_>>()?,
-        })
+    /// The rule of what follows, with `constants` added to the sums before: none, or one for each place along the axis.
+    pub(crate) fn new(follower: Follower<'_>, constants: &[i32]) -> OpResult<Rule> {
+        let (dtype, range) = read_range(follower.attributes, 1)?;
+        let columns = columns(range, follower.rules, constants)?;
+        let table = follower.table.map(table::entries).transpose()?;
+        let dtype = follower.table.map_or(dtype, Tensor::dtype);
+        Ok(Rule { dtype, columns, table: table.map(|entries| Box::new(*entries)) })
     }
 
-    /// The rule of a node of [`REQUANTIZE`] with constant rules.
-    pub(crate) fn of(attributes: &Attributes, rules: &Tensor) -> OpResult<Rule> {
-        let (dtype, range) = read_range(attributes, 1)?;
-        Rule::new(dtype, range, rules)
-    }
-
-    pub(crate) fn bias(&self, at: usize) -> i32 {
-        self.biases[if self.biases.len() == 1 { 0 } else { at }]
-    }
-
-    pub(crate) fn scale(&self, at: usize) -> Scale {
-        self.scales[if self.scales.len() == 1 { 0 } else { at }]
-    }
-
-    /// Whole rows, the rules along their elements.
-    pub(crate) fn columns(&self, isa: Isa, x: &[i32], at: core::ops::Range<usize>, y: &mut [u8]) {
-        match self.scales.len() {
-            1 => requantize_row(isa, x, self.biases[0], self.scales[0], self.range, y),
-            _ => requantize_columns(isa, x, &self.biases[at.clone()], &self.scales[at], self.range, y),
+    /// Replaces stored integers by their entries, if there is a table.
+    pub(crate) fn look_up(&self, isa: Isa, bytes: &mut [u8]) {
+        if let Some(table) = &self.table {
+            table::look_up(isa, table, bytes);
         }
     }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.columns.bytes() + if self.table.is_some() { 256 } else { 0 }
+    }
+}
+
+fn columns(range: Range, rules: &Tensor, constants: &[i32]) -> OpResult<Columns> {
+    let rows = rules.as_i32().ok_or("rules must be i32")?.as_chunks::<3>().0;
+    let count = rows.len().max(constants.len());
+    let rounding = |at: usize| {
+        let [bias, multiplier, shift] = rows[if rows.len() == 1 { 0 } else { at }];
+        let bias = bias.wrapping_add(constants.get(at).copied().unwrap_or(0));
+        Ok(Rounding::new(bias, Scale::new(multiplier.into(), shift.into())?, range))
+    };
+    Ok(Columns::new((0..count).map(rounding).collect::<OpResult<_>>()?))
 }
 
 /// The attributes that say how results are stored.
@@ -122,7 +130,7 @@ fn infer(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<TensorT
 
 fn run(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let [x, rules] = operands(inputs)?;
-    let rule = Rule::of(attributes, rules)?;
+    let rule = Rule::new(Follower { attributes, rules, table: None }, &[])?;
     let axis = attributes.read_axis(0, x.rank().max(1))?;
     let sums = x.as_i32().ok_or("sums must be i32")?;
     let (size, inner) = match x.shape().get(axis..) {
@@ -132,10 +140,10 @@ fn run(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let (isa, mut y) = (Isa::detect(), vec![0; sums.len()]);
     if inner == 1 {
         let rows = sums.chunks_exact(size.max(1)).zip(y.chunks_exact_mut(size.max(1)));
-        rows.for_each(|(x, y)| rule.columns(isa, x, 0..size, y));
+        rows.for_each(|(x, y)| rule.columns.row(isa, x, 0..size, y));
     } else {
         let rows = sums.chunks_exact(inner.max(1)).zip(y.chunks_exact_mut(inner.max(1))).enumerate();
-        rows.for_each(|(i, (x, y))| requantize_row(isa, x, rule.bias(i % size), rule.scale(i % size), rule.range, y));
+        rows.for_each(|(i, (x, y))| requantize_row(isa, x, rule.columns.at(i % size), y));
     }
     Ok(vec![tensor(x.shape(), into_data(rule.dtype, y)?)?])
 }
