@@ -48,7 +48,7 @@ fn space_to_batch(c: &mut OperatorContext<'_>) -> OpResult<Vec<Placed>> {
     let (x, blocks, pads) = blocks(c, "paddings")?;
     let (rank, spatial) = (c.shape(x).len(), blocks.len());
     let edge = |side: usize| {
-        let pad = |a: usize| (1..=spatial).contains(&a).then(|| pads[a - 1][side]).unwrap_or(0);
+        let pad = |a: usize| if (1..=spatial).contains(&a) { pads[a - 1][side] } else { 0 };
         (0..rank).map(pad).collect::<Vec<usize>>()
     };
     let fill = c.number(0.0, x)?;
