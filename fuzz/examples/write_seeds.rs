@@ -209,6 +209,7 @@ fn payloads(inference: &InferencePayload) -> [Vec<u8>; 5] {
         checkpoint_interval: 10,
         deadline_blocks: 1_000,
         trainer: Address::ZERO,
+        dispute: None,
     };
     let adapter = LoraAdapter {
         base_model: model_id,

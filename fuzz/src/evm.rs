@@ -5,6 +5,7 @@ use lattice_execution::{
     CallOutcome, CallRequest, ExecutionError, InferenceEngine, InferenceError, SimulationContext, SimulationError, asm,
     genesis, simulate, trace::TraceOptions,
 };
+use lattice_inference::Graph;
 use lattice_state::{Account, AccountDiff, State, StateDiff};
 use lattice_types::{ChainSpec, system};
 use std::sync::Arc;
@@ -24,6 +25,10 @@ struct Reverser;
 impl InferenceEngine for Reverser {
     fn run(&self, _: &B256, input: &[u8]) -> Result<Arc<[u8]>, InferenceError> {
         Ok(input.iter().rev().copied().collect())
+    }
+
+    fn graph(&self, model_id: &B256) -> Result<Arc<Graph>, InferenceError> {
+        Err(InferenceError::Refused(format!("{model_id} is no graph")))
     }
 }
 

@@ -40,7 +40,11 @@ pub const HOUSE: &[Room] = &[
     room("lattice-proof", 1, &["lattice-types", "lattice-inference"]),
     room("lattice-consensus", 2, &["lattice-types", "lattice-storage"]),
     room("lattice-state", 2, &["lattice-types", "lattice-storage"]),
-    room("lattice-execution", 3, &["lattice-types", "lattice-state", "lattice-inference", "lattice-proof"]),
+    room(
+        "lattice-execution",
+        3,
+        &["lattice-types", "lattice-state", "lattice-inference", "lattice-training", "lattice-proof"],
+    ),
     room("lattice-chain", 4, BELOW_CHAIN),
     room("lattice-network", 5, &["lattice-types"]),
     room("lattice-rpc", 5, &["lattice-types", "lattice-chain"]),

@@ -26,6 +26,8 @@ use std::{
 
 /// Bytes of packed models kept in memory.
 const MODELS_BYTES_MAX: usize = 2 << 30;
+/// Bytes of graphs kept for disputes, which judge parts of a run.
+const GRAPHS_BYTES_MAX: usize = 256 << 20;
 /// Bytes of outputs kept in the result cache.
 const RESULTS_BYTES_MAX: usize = 64 << 20;
 
@@ -97,6 +99,7 @@ pub struct ModelStore {
     artifacts: Arc<ArtifactStore>,
     models: Mutex<ByBytes<B256, Arc<Loaded>>>,
     results: Mutex<Results>,
+    graphs: Mutex<ByBytes<B256, Arc<Graph>>>,
     /// Artifacts whose content was found to be the model's. The store checks the content against its CID at every read,
     /// so the second hash need not be taken again when a model has left the cache.
     verified: Mutex<BTreeSet<(B256, Cid)>>,
@@ -120,6 +123,7 @@ impl ModelStore {
             artifacts,
             models: Mutex::new(ByBytes::new(MODELS_BYTES_MAX)),
             results: Mutex::new(ByBytes::new(RESULTS_BYTES_MAX)),
+            graphs: Mutex::new(ByBytes::new(GRAPHS_BYTES_MAX)),
             verified: Mutex::default(),
         }
     }
@@ -128,6 +132,7 @@ impl ModelStore {
     pub fn forget(&self) {
         *lock(&self.models) = ByBytes::new(MODELS_BYTES_MAX);
         *lock(&self.results) = ByBytes::new(RESULTS_BYTES_MAX);
+        *lock(&self.graphs) = ByBytes::new(GRAPHS_BYTES_MAX);
     }
 
     /// The artifacts on this machine.
@@ -196,23 +201,38 @@ impl ModelStore {
     /// Runs a base with adapters merged in; `id` is theirs, which commits to base, order and weights, so merged models
     /// and results are kept under it.
     fn run_adapted(&self, id: &B256, adapted: &Adapted, input: &[u8]) -> Result<Arc<[u8]>, ModelError> {
-        self.run(id, input, || {
-            self.kept(id, || {
-                let graph = self.graph(&adapted.base, &adapted.artifact)?;
-                let refused = |error: AdapterError| match error {
-                    AdapterError::Machine(error) => ModelError::Machine { model: *id, reason: error.to_string() },
-                    error => ModelError::Run { model: *id, reason: error.to_string() },
-                };
-                let mut adapters = Vec::with_capacity(adapted.parts.len());
-                for (artifact, weight) in &adapted.parts {
-                    let mismatch = |error: AdapterError| ModelError::Mismatch { model: *id, reason: error.to_string() };
-                    adapters.push((Adapter::decode(&self.artifacts.read(artifact)?).map_err(mismatch)?, *weight));
-                }
-                let parts: Vec<(&Adapter, i32)> = adapters.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
-                let one = Adapter::compose_units(adapted.method, &parts).map_err(refused)?;
-                one.merge(&graph).map_err(refused)
-            })
-        })
+        self.run(id, input, || self.kept(id, || self.merged(id, adapted)))
+    }
+
+    /// A base with adapters merged in.
+    fn merged(&self, id: &B256, adapted: &Adapted) -> Result<Graph, ModelError> {
+        let graph = self.graph(&adapted.base, &adapted.artifact)?;
+        let refused = |error: AdapterError| match error {
+            AdapterError::Machine(error) => ModelError::Machine { model: *id, reason: error.to_string() },
+            error => ModelError::Run { model: *id, reason: error.to_string() },
+        };
+        let mut adapters = Vec::with_capacity(adapted.parts.len());
+        for (artifact, weight) in &adapted.parts {
+            let mismatch = |error: AdapterError| ModelError::Mismatch { model: *id, reason: error.to_string() };
+            adapters.push((Adapter::decode(&self.artifacts.read(artifact)?).map_err(mismatch)?, *weight));
+        }
+        let parts: Vec<(&Adapter, i32)> = adapters.iter().map(|(adapter, weight)| (adapter, *weight)).collect();
+        let one = Adapter::compose_units(adapted.method, &parts).map_err(refused)?;
+        one.merge(&graph).map_err(refused)
+    }
+
+    /// The graph of what an id stands for in a state, likewise.
+    pub fn graph_registered(&self, state: &State, id: &B256) -> Result<Arc<Graph>, ModelError> {
+        if let Some(graph) = lock(&self.graphs).get(id) {
+            return Ok(graph);
+        }
+        let graph = Arc::new(match ModelRecord::read(state, id) {
+            Some(record) => self.graph(id, &record.artifact)?,
+            None => self.merged(id, &Adapted::read(state, id).ok_or(ModelError::Unknown(*id))?)?,
+        });
+        let bytes = graph.cost().weights_bytes as usize + graph.nodes().len() * 256;
+        lock(&self.graphs).put(*id, graph.clone(), bytes);
+        Ok(graph)
     }
 
     fn run(
@@ -359,17 +379,24 @@ impl Engine<'_> {
 
 impl InferenceEngine for Engine<'_> {
     fn run(&self, model_id: &B256, input: &[u8]) -> Result<Arc<[u8]>, InferenceError> {
-        let missing = InferenceError::Missing(*model_id);
-        self.models.run_registered(self.state, model_id, input).map_err(|error| match error {
-            ModelError::Run { reason, .. } => InferenceError::Refused(reason),
-            ModelError::Machine { reason, .. } => InferenceError::Fault(reason),
-            // A composition may be registered in the very block; the state before it is the same on every node.
-            ModelError::Unknown(id) => {
-                InferenceError::Refused(format!("{id} is registered in this block: call it in a later one"))
-            }
-            // An active model's artifact was verified by two thirds of the stake: what is wrong is our copy.
-            _ => missing,
-        })
+        self.models.run_registered(self.state, model_id, input).map_err(|error| inference_error(*model_id, error))
+    }
+
+    fn graph(&self, model_id: &B256) -> Result<Arc<Graph>, InferenceError> {
+        self.models.graph_registered(self.state, model_id).map_err(|error| inference_error(*model_id, error))
+    }
+}
+
+fn inference_error(model_id: B256, error: ModelError) -> InferenceError {
+    match error {
+        ModelError::Run { reason, .. } => InferenceError::Refused(reason),
+        ModelError::Machine { reason, .. } => InferenceError::Fault(reason),
+        // A composition may be registered in the very block; the state before it is the same on every node.
+        ModelError::Unknown(id) => {
+            InferenceError::Refused(format!("{id} is registered in this block: call it in a later one"))
+        }
+        // An active model's artifact was verified by two thirds of the stake: what is wrong is our copy.
+        _ => InferenceError::Missing(model_id),
     }
 }
 

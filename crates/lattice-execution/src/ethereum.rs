@@ -12,6 +12,7 @@ use crate::{
 };
 use alloy_eips::eip7702::SignedAuthorization;
 use alloy_primitives::{Address, B256, Bytes};
+use lattice_inference::Graph;
 use lattice_types::TxEnvelope;
 use revm::context_interface::{cfg::gas_params::GasParams, either::Either, transaction::RecoveredAuthorization};
 use std::sync::Arc;
@@ -137,6 +138,10 @@ pub struct NoModels;
 
 impl InferenceEngine for NoModels {
     fn run(&self, model_id: &B256, _: &[u8]) -> Result<Arc<[u8]>, InferenceError> {
+        Err(InferenceError::Missing(*model_id))
+    }
+
+    fn graph(&self, model_id: &B256) -> Result<Arc<Graph>, InferenceError> {
         Err(InferenceError::Missing(*model_id))
     }
 }

@@ -14,15 +14,17 @@ use std::{
     },
 };
 
-use lattice_types::{Cid, cid::CID_LEN, limits::CHUNK_BYTES_MAX};
+use lattice_types::{
+    Cid,
+    cid::{CID_LEN, MANIFEST_MAGIC},
+    limits::CHUNK_BYTES_MAX,
+};
 
 use crate::{
     StorageFault,
     engine::{sync_dir, write_atomically},
 };
 
-/// First bytes of a manifest: name and version of the form.
-const MANIFEST_MAGIC: &[u8; 8] = b"LATMAN\x00\x01";
 const MANIFEST_HEAD_LEN: usize = MANIFEST_MAGIC.len() + 8;
 const TEMPORARY_DIR: &str = "incoming";
 

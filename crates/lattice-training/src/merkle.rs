@@ -75,6 +75,11 @@ impl Proof {
         path.next().is_none() && seal(self.leaves, &hash) == *root
     }
 
+    /// Bytes of a proof with a path of that length.
+    pub(crate) const fn bytes(path: usize) -> usize {
+        17 + 32 * path
+    }
+
     /// Appends its bytes: index, leaves, path with a length of one byte.
     pub(crate) fn append(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.index.to_le_bytes());

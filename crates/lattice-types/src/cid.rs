@@ -2,6 +2,7 @@
 //!
 //! Consensus accepts exactly this form, so a CID is always 36 bytes and has one spelling.
 
+use crate::limits::CHUNK_BYTES_MAX;
 use alloy_primitives::hex;
 use alloy_rlp::{BufMut, Decodable, Encodable};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -14,6 +15,9 @@ const CODEC_DAG_PB: u8 = 0x70;
 const HASH_SHA2_256: u8 = 0x12;
 const HASH_LEN: u8 = 32;
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+/// First bytes of an artifact's manifest: name and version of the form.
+pub const MANIFEST_MAGIC: &[u8; 8] = b"LATMAN\x00\x01";
 
 /// Length of a CID's bytes: version, codec, hash code, hash length, hash.
 pub const CID_LEN: usize = 36;
@@ -40,6 +44,14 @@ impl Cid {
     /// The CID of these bytes as one raw block.
     pub fn raw(bytes: &[u8]) -> Self {
         Self::from_digest(CODEC_RAW, Sha256::digest(bytes).into())
+    }
+
+    /// The CID of these bytes as an artifact: the raw CID of its manifest, which is [`MANIFEST_MAGIC`], the length as u64
+    /// big-endian, and the raw CID of each chunk of [`CHUNK_BYTES_MAX`] bytes.
+    pub fn artifact(bytes: &[u8]) -> Self {
+        let mut manifest = [&MANIFEST_MAGIC[..], &(bytes.len() as u64).to_be_bytes()].concat();
+        bytes.chunks(CHUNK_BYTES_MAX).for_each(|chunk| manifest.extend_from_slice(&Self::raw(chunk).0));
+        Self::raw(&manifest)
     }
 
     fn from_digest(codec: u8, digest: [u8; 32]) -> Self {

@@ -114,6 +114,6 @@ const fn step(payload: &TrainingPayload) -> u64 {
         TrainingPayload::Create(_) | TrainingPayload::Accept(_) => 0,
         TrainingPayload::Checkpoint(checkpoint) => checkpoint.step,
         TrainingPayload::Complete(_) => u64::MAX - 1,
-        TrainingPayload::Cancel(_) | TrainingPayload::Claim(_) => u64::MAX,
+        TrainingPayload::Cancel(_) | TrainingPayload::Claim(_) | TrainingPayload::Challenge(_) => u64::MAX,
     }
 }

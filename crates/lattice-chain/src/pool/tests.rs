@@ -132,6 +132,7 @@ fn a_job_s_steps_go_in_order_whatever_they_pay() {
             step,
             state_hash: model(2),
             artifact: Cid::raw(b"checkpoint"),
+            trace: None,
         });
         ai::<Training>(0, tip, 100_000, &payload)
     };

@@ -198,6 +198,7 @@ fn payloads_that_break_a_rule_of_form_are_refused_at_admission() {
         step: 0,
         state_hash: B256::ZERO,
         artifact: lattice_types::Cid::raw(b"state"),
+        trace: None,
     };
     let payload = lattice_types::tx::TrainingPayload::Checkpoint(checkpoint);
     let refused: Result<RecoveredTx, InvalidTx> = recover(ai::<lattice_types::tx::Training>(0, &payload), &spec());

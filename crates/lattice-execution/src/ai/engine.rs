@@ -15,6 +15,7 @@ use super::{
 };
 use crate::error::{ExecutionError, InferenceError};
 use alloy_primitives::B256;
+use lattice_inference::Graph;
 use std::sync::Arc;
 
 /// The terms of what an id can call: a version of a model, or a base with the adapter or composition of that id.
@@ -137,7 +138,7 @@ pub(crate) fn record_use(call: &mut AiCall<'_, '_>, model_id: &B256) -> Result<(
 }
 
 /// AI work of the first touch in a block: loading the artifacts, and merging adapters.
-const fn load_work(model: &ModelTerms) -> u64 {
+pub(crate) const fn load_work(model: &ModelTerms) -> u64 {
     gas::load(model.artifact_bytes).saturating_add(model.adapter_work)
 }
 
@@ -172,6 +173,26 @@ pub(crate) fn check_input(model_id: &B256, model: &ModelTerms, input: &[u8]) -> 
     )))
 }
 
+/// What an engine's error means for the call.
+fn halt(error: InferenceError) -> Halt {
+    match error {
+        InferenceError::Missing(model_id) => Halt::Stop(ExecutionError::MissingArtifact(model_id)),
+        InferenceError::Fault(reason) => Halt::Stop(ExecutionError::Fault(reason)),
+        InferenceError::Refused(reason) => Halt::Revert(reason),
+    }
+}
+
+/// The frozen graph of a model: charges its loading at a price of AI work, then asks the engine.
+pub(crate) fn graph(
+    call: &mut AiCall<'_, '_>,
+    model_id: &B256,
+    model: &ModelTerms,
+    price: LanePrice,
+) -> Result<Arc<Graph>, Halt> {
+    load(call, model_id, model, price)?;
+    call.ctx.chain.inference().graph(model_id).map_err(halt)
+}
+
 /// Runs an active model for its caller: pays the owner's price, then replays.
 pub(crate) fn run(
     call: &mut AiCall<'_, '_>,
@@ -196,11 +217,7 @@ pub(crate) fn replay(
     check_input(model_id, model, input)?;
     load(call, model_id, model, price)?;
     call.charge_ai_at(price, gas::model_run_gas(model))?;
-    let output = call.ctx.chain.inference().run(model_id, input).map_err(|error| match error {
-        InferenceError::Missing(model_id) => Halt::Stop(ExecutionError::MissingArtifact(model_id)),
-        InferenceError::Fault(reason) => Halt::Stop(ExecutionError::Fault(reason)),
-        InferenceError::Refused(reason) => Halt::Revert(reason),
-    })?;
+    let output = call.ctx.chain.inference().run(model_id, input).map_err(halt)?;
     if output.len() as u64 != model.output_bytes {
         // Whoever attested this model did not check its record; the length is the same on every node.
         return Err(Halt::Revert(format!(

@@ -10,6 +10,7 @@ use super::{
     requests,
 };
 use lattice_inference::tensor_op::TensorWork;
+use lattice_training::train::StepCost;
 
 /// Every entry into an AI door, also one that fails: reads up to five cold slots of a model's record and its
 /// line (2,100 each).
@@ -151,6 +152,28 @@ pub(crate) const fn tensor_op(work: &TensorWork) -> u64 {
     (work.macs / TENSOR_MACS_PER_GAS)
         .saturating_add(work.steps / TENSOR_STEPS_PER_GAS)
         .saturating_add(work.bytes.saturating_mul(RUN_GAS_PER_BYTE))
+}
+
+/// Gas of a byte of a training state: read, hashed, written and hashed again.
+const STATE_BYTE: u64 = 4;
+
+/// Judging one step of a training on a base of that many bytes: the step, as products whose operands are packed for each
+/// call; or the result, which is the base with other weights at most.
+pub(crate) const fn training_step(cost: &StepCost, base_bytes: u64) -> u64 {
+    (cost.macs / TENSOR_MACS_PER_GAS)
+        .saturating_add(cost.steps / TENSOR_STEPS_PER_GAS)
+        .saturating_add(cost.state_bytes.saturating_mul(STATE_BYTE))
+        .saturating_add(load(base_bytes))
+}
+
+/// Checking openings: each word is a node of a Merkle path at most, which is a hash of three words.
+pub(crate) const fn opening(bytes: u64) -> u64 {
+    (bytes.div_ceil(32)).saturating_mul(KECCAK + 3 * KECCAK_WORD).saturating_add(KECCAK)
+}
+
+/// The Merkle root over hashes: a leaf and a node each.
+pub(crate) const fn merkle_root(hashes: u64) -> u64 {
+    hashes.saturating_mul(2 * (KECCAK + 3 * KECCAK_WORD))
 }
 
 /// Opening a proof request: its slots, the two that the refund changes, its log.

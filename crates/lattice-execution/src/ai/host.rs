@@ -7,6 +7,7 @@ use super::{
 };
 use crate::error::{ExecutionError, InferenceError};
 use alloy_primitives::B256;
+use lattice_inference::Graph;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Runs models. An implementation holds the artifacts of all active models.
@@ -20,6 +21,12 @@ pub trait InferenceEngine: Send + Sync {
     /// # Errors
     /// See [`InferenceError`].
     fn run(&self, model_id: &B256, input: &[u8]) -> Result<Arc<[u8]>, InferenceError>;
+
+    /// The frozen graph of a model, or of a base with the adapters of that id merged in: disputes judge parts of a run.
+    ///
+    /// # Errors
+    /// See [`InferenceError`].
+    fn graph(&self, model_id: &B256) -> Result<Arc<Graph>, InferenceError>;
 
     /// What verifies proofs; none by default.
     fn proofs(&self) -> &dyn ProofSystem {

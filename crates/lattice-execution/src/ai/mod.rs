@@ -28,7 +28,7 @@ pub use records::{
     accounts::{AccountRecord, StakeRecord, UNSTAKE_BLOCKS},
     adapters::{AdapterKind, AdapterRecord},
     bonded::{ANSWER_CHALLENGE_BLOCKS, BondedRecord, CHALLENGE_INPUT_BYTES_MAX, CHALLENGE_WORK_MAX, RequestStatus},
-    jobs::{JobStatus, TRAINING_CHALLENGE_BLOCKS, TrainingRecord},
+    jobs::{JobDispute, JobStatus, TRAINING_CHALLENGE_BLOCKS, TrainingRecord},
     models::{
         FOR_GOOD, ModelLine, ModelMetrics, ModelRecord, ModelStatus, ModelTerms, PENDING_BLOCKS, REGISTRATIONS_KEPT,
         ReadinessNeed, inference_record, inference_slot, model_count, model_slot, model_versions, models,

@@ -2,6 +2,7 @@
 //! balances together change by the fees that were burned, and by nothing else.
 
 use crate::{
+    disputes::{self, BOND, LESSONS},
     lab::{Lab, address, model_id, reverse},
     operations::{INPUT, behind, bonded_payload, job, send},
 };
@@ -23,6 +24,9 @@ use lattice_types::{
     },
 };
 use proptest::prelude::*;
+
+/// The step that orders a disputable job, after which it is trained to its end.
+const WHOLE_TRAINING: u8 = 27;
 
 /// A random step: what, who, how much.
 type Step = (u8, usize, u64);
@@ -58,19 +62,37 @@ fn act(lab: &mut Lab, requests: &mut Vec<B256>, jobs: &mut Vec<B256>, (what, who
         13 => inference(SettleRequest { request_id }.input(), 0),
         14 => training(TrainingPayload::Create(job(model_id, Address::ZERO)), value),
         15 => training(TrainingPayload::Accept(job_id), 0),
-        16 => training(TrainingPayload::Checkpoint(TrainingCheckpoint { job_id, step, state_hash, artifact }), 0),
+        16 => training(
+            TrainingPayload::Checkpoint(TrainingCheckpoint { job_id, step, state_hash, artifact, trace: None }),
+            0,
+        ),
         17 => training(TrainingPayload::Complete(TrainingCompletion { job_id, state_hash, artifact }), 0),
         18 => training(TrainingPayload::Cancel(job_id), 0),
         19 => training(TrainingPayload::Claim(job_id), 0),
+        // Disputable jobs, whose trainers tell the truth or do not.
+        22 | WHOLE_TRAINING => training(TrainingPayload::Create(LESSONS[0].order()), value),
+        23 => training(LESSONS[0].checkpoint(job_id, &told(amount), 0), 0),
+        24 => training(LESSONS[0].checkpoint(job_id, &told(amount), 2), 0),
+        25 => training(LESSONS[0].completion(job_id, &told(amount), &LESSONS[0].result), BOND + value),
+        26 => training(LESSONS[0].challenge(job_id, &LESSONS[0].doubt(&told(7), &LESSONS[0].result).unwrap()), 0),
         _ => return lab.skip_to(lab.header.number + 1 + amount),
     };
     if let Ok(output) = send(lab, who, to, value, input) {
         match what {
             9 => requests.push(B256::from_slice(&output)),
-            14 => jobs.push(B256::from_slice(&output)),
+            14 | 22 | WHOLE_TRAINING => jobs.push(B256::from_slice(&output)),
             _ => {}
         }
     }
+}
+
+/// The trace that a trainer tells: the right one, or one with a lie in its third step.
+fn told(amount: u64) -> Vec<B256> {
+    let mut hashes = LESSONS[0].hashes();
+    if !(amount / 7).is_multiple_of(2) {
+        hashes[3] = B256::ZERO;
+    }
+    hashes
 }
 
 /// All there is, in the accounts that these steps can reach. Base fees are burned outside of it; what rules burn stays
@@ -93,13 +115,15 @@ fn act_and_count(lab: &mut Lab, requests: &mut Vec<B256>, jobs: &mut Vec<B256>, 
 
 fn check(lab: &Lab, requests: &[B256], jobs: &[B256]) -> Result<(), TestCaseError> {
     let model = ModelRecord::read(&lab.state, &model_id()).unwrap();
+    let base = ModelRecord::read(&lab.state, &LESSONS[0].plan.base).unwrap();
     let (mut credits, mut staked, mut total) = (0, 0, 0);
     for account in (0..4).map(address) {
         let stake = StakeRecord::read(&lab.state, &model_id(), &account).0;
         let whole = AccountRecord::read_stake(&lab.state, &account);
         prop_assert_eq!(stake.staked + stake.leaving, whole);
         let record = AccountRecord::read(&lab.state, &account);
-        prop_assert_eq!(record.models_owned, u32::from(account == model.owner));
+        let owned = u32::from(account == model.owner) + u32::from(account == base.owner);
+        prop_assert_eq!(record.models_owned, owned);
         credits += record.credits;
         staked += stake.staked;
         total += whole;
@@ -117,10 +141,14 @@ fn check(lab: &Lab, requests: &[B256], jobs: &[B256]) -> Result<(), TestCaseErro
     let held: Vec<u128> = held.inspect(|held| open += u64::from(*held > 0)).collect();
     prop_assert_eq!(lab.balance(system::INFERENCE), U256::from(held.iter().sum::<u128>()));
     prop_assert_eq!(model.metrics.open_requests, open);
+    let holds = jobs.iter().map(|id| TrainingRecord::read(&lab.state, id).unwrap()).filter(|job| {
+        job.dispute.is_some() && matches!(job.status, JobStatus::Open | JobStatus::Accepted | JobStatus::Completed)
+    });
+    prop_assert_eq!(base.metrics.open_requests, holds.count() as u64);
 
     let rewards = jobs.iter().map(|id| TrainingRecord::read(&lab.state, id).unwrap()).map(|job| match job.status {
-        JobStatus::Open | JobStatus::Accepted | JobStatus::Completed => job.reward,
-        JobStatus::Paid | JobStatus::Cancelled => 0,
+        JobStatus::Open | JobStatus::Accepted | JobStatus::Completed => job.reward + job.bond,
+        JobStatus::Paid | JobStatus::Cancelled | JobStatus::Slashed => 0,
     });
     prop_assert_eq!(lab.balance(system::TRAINING), U256::from(rewards.sum::<u128>()));
     Ok(())
@@ -129,13 +157,21 @@ fn check(lab: &Lab, requests: &[B256], jobs: &[B256]) -> Result<(), TestCaseErro
 #[test]
 fn system_accounts_hold_exactly_what_they_owe() {
     let config = ProptestConfig { cases: 24, ..ProptestConfig::default() };
-    let steps = prop::collection::vec((0u8..22, 0usize..4, 1u64..1_000), 1..80);
+    let steps = prop::collection::vec((0u8..28, 0usize..4, 1u64..1_000), 1..80);
     proptest!(config, |(steps in steps)| {
         let mut lab = Lab::new();
         lab.ready_model();
+        disputes::base(&mut lab);
         let (mut requests, mut jobs) = (Vec::new(), Vec::new());
         for step in steps {
             act_and_count(&mut lab, &mut requests, &mut jobs, step);
+            if step.0 == WHOLE_TRAINING {
+                // An amount that picks the job just ordered, and the truth or a lie.
+                let amount = jobs.len() as u64 * (1 + step.2 % 50) - 1;
+                for (what, who) in [(15, 2), (23, 2), (24, 2), (25, 2)] {
+                    act_and_count(&mut lab, &mut requests, &mut jobs, (what, who, amount));
+                }
+            }
         }
         check(&lab, &requests, &jobs)?;
         // Time passes: what was waiting is paid out, and the sums still hold.

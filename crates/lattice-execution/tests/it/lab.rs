@@ -9,6 +9,7 @@ use lattice_execution::{
     genesis, simulate,
     trace::TraceOptions,
 };
+use lattice_inference::Graph;
 use lattice_state::State;
 use lattice_types::{
     ChainSpec, Cid, TxEnvelope,
@@ -40,6 +41,7 @@ type Model = fn(&[u8]) -> Result<Vec<u8>, InferenceError>;
 #[derive(Default)]
 pub struct TestEngine {
     models: BTreeMap<B256, Model>,
+    pub graphs: BTreeMap<B256, Arc<Graph>>,
     pub runs: AtomicU64,
     pub proofs: TestProofs,
 }
@@ -72,6 +74,10 @@ impl InferenceEngine for TestEngine {
         self.runs.fetch_add(1, Ordering::Relaxed);
         let model = self.models.get(model_id).ok_or(InferenceError::Missing(*model_id))?;
         model(input).map(Arc::from)
+    }
+
+    fn graph(&self, model_id: &B256) -> Result<Arc<Graph>, InferenceError> {
+        self.graphs.get(model_id).cloned().ok_or(InferenceError::Missing(*model_id))
     }
 
     fn proofs(&self) -> &dyn ProofSystem {

@@ -6,6 +6,7 @@ mod ai;
 mod conservation;
 mod containers;
 mod contracts;
+mod disputes;
 mod doors;
 mod fees;
 mod garbage;

@@ -334,6 +334,7 @@ pub fn job(model_id: B256, trainer: Address) -> TrainingJob {
         checkpoint_interval: 10,
         deadline_blocks: 500,
         trainer,
+        dispute: None,
     }
 }
 
@@ -344,6 +345,7 @@ pub fn checkpoint(job_id: B256, step: u64) -> TrainingPayload {
         step,
         state_hash,
         artifact: Cid::raw(&step.to_be_bytes()),
+        trace: None,
     })
 }
 

@@ -111,6 +111,7 @@ fn training_job(api: &Api, params: &mut Params<'_>) -> Answer {
             JobStatus::Completed => "completed",
             JobStatus::Paid => "paid",
             JobStatus::Cancelled => "cancelled",
+            JobStatus::Slashed => "slashed",
         },
         "requester": record.requester,
         "trainer": record.trainer,
@@ -130,6 +131,8 @@ fn training_job(api: &Api, params: &mut Params<'_>) -> Answer {
         "stateHash": record.state_hash,
         "artifactDigest": record.artifact_digest,
         "chainHash": record.chain_hash,
+        "dispute": record.dispute.map(|dispute| json!({ "work": U64::from(dispute.work), "bond": U256::from(dispute.bond) })),
+        "bond": U256::from(record.bond),
     }))
 }
 

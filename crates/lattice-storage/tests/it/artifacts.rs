@@ -37,6 +37,7 @@ fn an_artifact_comes_back_whole() {
         let bytes = content(len);
         let (cid, manifest) = store.put(&bytes).unwrap();
         assert_eq!(manifest, Manifest::of(&bytes));
+        assert_eq!(manifest.cid(), Cid::artifact(&bytes), "as the chain names the bytes");
         assert_eq!(manifest.chunks().len(), len.div_ceil(CHUNK_BYTES_MAX));
         assert!(store.has(&cid).unwrap());
         assert!(store.missing(&cid).unwrap().is_empty());

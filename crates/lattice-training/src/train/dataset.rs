@@ -178,30 +178,40 @@ impl OpenedBatch {
 
     /// Its bytes: numbers of a record u32, records u32, each with its proof.
     pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.append(&mut out);
+        out
+    }
+
+    pub(super) fn append(&self, out: &mut Vec<u8>) {
         let width = self.records.first().map_or(0, |(record, _)| record.len());
-        let mut out = (width as u32).to_le_bytes().to_vec();
+        out.extend_from_slice(&(width as u32).to_le_bytes());
         out.extend_from_slice(&(self.records.len() as u32).to_le_bytes());
         for (record, proof) in &self.records {
             out.extend(bytes_of(record));
-            proof.append(&mut out);
+            proof.append(out);
         }
-        out
     }
 
     /// Reads what [`OpenedBatch::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<OpenedBatch, TrainError> {
         let read = || -> Result<OpenedBatch, String> {
             let mut cursor = Cursor::new(bytes);
-            let width = cursor.u32("the numbers of a record")? as usize;
-            let count = cursor.u32("the number of records")?;
-            let mut records = Vec::new();
-            for _ in 0..count {
-                let record = cursor.tensor(DType::F32, &[width], "a record")?;
-                records.push((record.as_f32().unwrap_or_default().to_vec(), Proof::read(&mut cursor)?));
-            }
+            let batch = Self::read(&mut cursor)?;
             cursor.finish()?;
-            Ok(OpenedBatch { records })
+            Ok(batch)
         };
         read().map_err(TrainError::Batch)
+    }
+
+    pub(super) fn read(cursor: &mut Cursor<'_>) -> Result<OpenedBatch, String> {
+        let width = cursor.u32("the numbers of a record")? as usize;
+        let count = cursor.u32("the number of records")?;
+        let mut records = Vec::new();
+        for _ in 0..count {
+            let record = cursor.tensor(DType::F32, &[width], "a record")?;
+            records.push((record.as_f32().unwrap_or_default().to_vec(), Proof::read(cursor)?));
+        }
+        Ok(OpenedBatch { records })
     }
 }

@@ -4,15 +4,21 @@
 //! [`Trace`]; who disagrees finds the first step that differs by [`crate::merkle::Bisection`], and anybody decides by
 //! replaying that one step from its opened records ([`Trainer::replay`]).
 
+mod cost;
 mod dataset;
 mod network;
+mod opening;
+#[cfg(test)]
+mod opening_tests;
 mod optimise;
 mod plan;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use cost::StepCost;
 pub use dataset::{Batch, Dataset, OpenedBatch};
+pub use opening::{Claims, Opening};
 pub use plan::{BATCH_MAX, Loss, Optimiser, Plan, STEPS_MAX, Target};
 pub use state::{State, Trace};
 
@@ -41,6 +47,9 @@ pub enum TrainError {
     /// A state is malformed or of another job.
     #[error("training state: {0}")]
     State(String),
+    /// An opening is malformed, or does not belong to the trace.
+    #[error("opening: {0}")]
+    Opening(String),
     /// A number has become infinite.
     #[error("step {0} diverges: a parameter is infinite or no number; lower the learning rate")]
     Diverged(u64),
@@ -70,7 +79,7 @@ struct Parameter {
 /// Runs the steps of one job.
 pub struct Trainer {
     plan: Plan,
-    base: Graph,
+    base: Arc<Graph>,
     network: Network,
     /// Layers whose update is trained, with LoRA.
     adapted: Vec<usize>,
@@ -80,11 +89,16 @@ pub struct Trainer {
 impl Trainer {
     /// Checks that job and base fit together.
     pub fn new(plan: Plan, base: &Graph) -> Result<Trainer, TrainError> {
-        plan.check()?;
         if base.model_id() != plan.base {
             return Err(TrainError::Plan(format!("its base is model {}, this one is {}", plan.base, base.model_id())));
         }
-        let network = Network::of(base)?;
+        Self::on(plan, Arc::new(base.clone()))
+    }
+
+    /// As [`Trainer::new`], of a graph that is known to be the job's base: its bytes are not hashed again.
+    pub fn on(plan: Plan, base: Arc<Graph>) -> Result<Trainer, TrainError> {
+        plan.check()?;
+        let network = Network::of(&base)?;
         let mut read = std::collections::BTreeSet::new();
         for layer in &network.layers {
             if let Layer::Dense { constant, .. } | Layer::Bias { constant, .. } = layer
@@ -94,7 +108,7 @@ impl Trainer {
                 return Err(TrainError::Network(format!("two layers share the weight '{name}'")));
             }
         }
-        let mut trainer = Trainer { adapted: Vec::new(), parameters: Vec::new(), base: base.clone(), network, plan };
+        let mut trainer = Trainer { adapted: Vec::new(), parameters: Vec::new(), base, network, plan };
         trainer.adapted = trainer.adapted_layers()?;
         for (layer, kind) in trainer.network.layers.iter().enumerate() {
             let sizes = match (kind, &trainer.plan.target) {
@@ -149,11 +163,16 @@ impl Trainer {
         self.check_width(data.features(), data.targets())
     }
 
-    fn check_width(&self, features: usize, targets: usize) -> Result<(), TrainError> {
-        let wanted = match self.plan.loss {
+    /// Targets of a record.
+    fn targets(&self) -> usize {
+        match self.plan.loss {
             Loss::CrossEntropy => 1,
             Loss::MeanSquaredError => self.network.outputs,
-        };
+        }
+    }
+
+    fn check_width(&self, features: usize, targets: usize) -> Result<(), TrainError> {
+        let wanted = self.targets();
         if (features, targets) == (self.network.features, wanted) {
             return Ok(());
         }

@@ -5,30 +5,30 @@ use lattice_import::{ImportOptions, import_model};
 use lattice_inference::{Isa, Model};
 
 const DIGITS: &[u8] = include_bytes!("../../tests/fixtures/train/digits.bin");
-const MLP: &[u8] = include_bytes!("../../tests/fixtures/train/mlp.onnx");
+pub(super) const MLP: &[u8] = include_bytes!("../../tests/fixtures/train/mlp.onnx");
 const TRAINED: &[u8] = include_bytes!("../../../../models/digits.onnx");
 
-fn graph(file: &[u8]) -> Graph {
+pub(super) fn graph(file: &[u8]) -> Graph {
     import_model(file, &ImportOptions::default()).unwrap()
 }
 
 /// Records of digits; `shift` makes another task of them: the next number is the answer.
-fn digits(records: core::ops::Range<usize>, shift: u8) -> Dataset {
+pub(super) fn digits(records: core::ops::Range<usize>, shift: u8) -> Dataset {
     let rows: Vec<&[u8]> = DIGITS.chunks_exact(65).skip(records.start).take(records.len()).collect();
     let pixels: Vec<f32> = rows.iter().flat_map(|row| &row[..64]).map(|&p| f32::from(p)).collect();
     let classes: Vec<f32> = rows.iter().map(|row| f32::from((row[64] + shift) % 10)).collect();
     Dataset::new(&pixels, 64, &classes, 1).unwrap()
 }
 
-const ADAM: Optimiser = Optimiser::Adam { rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0 };
-const SGD: Optimiser = Optimiser::Sgd { rate: 0.1, momentum: 0.9, decay: 1e-4 };
+pub(super) const ADAM: Optimiser = Optimiser::Adam { rate: 0.01, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, decay: 0.0 };
+pub(super) const SGD: Optimiser = Optimiser::Sgd { rate: 0.1, momentum: 0.9, decay: 1e-4 };
 
-fn plan(base: &Graph, data: &Dataset, optimiser: Optimiser, target: Target) -> Plan {
+pub(super) fn plan(base: &Graph, data: &Dataset, optimiser: Optimiser, target: Target) -> Plan {
     let (base, dataset) = (base.model_id(), data.root());
     Plan { base, dataset, seed: 7, steps: 150, interval: 50, batch: 16, loss: Loss::CrossEntropy, optimiser, target }
 }
 
-fn lora() -> Target {
+pub(super) fn lora() -> Target {
     Target::Lora { rank: 4, scale: 2.0, modules: vec![] }
 }
 
@@ -53,6 +53,16 @@ fn jobs() -> Vec<(Trainer, Dataset, f32)> {
         // The base knows digits; the adapter has to teach it the next number.
         job(&trained, digits(0..400, 1), ADAM, lora(), 0.3),
     ]
+}
+
+/// The frozen network, which tests of other crates read: they have no importer.
+#[test]
+fn the_frozen_fixture_is_the_imported_file() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/train/mlp.graph");
+    if std::env::var_os("LATTICE_BLESS").is_some() {
+        std::fs::write(&path, graph(MLP).encode()).unwrap();
+    }
+    assert_eq!(std::fs::read(path).unwrap(), graph(MLP).encode());
 }
 
 #[test]
@@ -99,7 +109,7 @@ fn what_was_learned_holds_for_digits_that_were_not_seen() {
             Trained::Adapter(adapter) => adapter.merge(&trainer.base).unwrap(),
         };
         assert_eq!(graph.types(), trainer.base.types());
-        let (before, after) = (right(trainer.base.clone(), shift), right(graph, shift));
+        let (before, after) = (right((*trainer.base).clone(), shift), right(graph, shift));
         assert!(before < 60 && after > 150, "{before} to {after} of {}", unseen.len());
     }
 }

@@ -11,9 +11,9 @@ mod payload;
 pub use ai::{AiKind, Inference, Lora, ModelDeploy, ModelUpdate, Training, TxAi};
 pub use envelope::{TxEnvelope, TxEnvelopeType};
 pub use payload::{
-    InferencePayload, LoraAdapter, LoraComposition, LoraPart, LoraPayload, ModelCommitments, ModelDelta,
-    ModelDeployPayload, ModelUpdatePayload, RequestTerms, TrainingCheckpoint, TrainingCompletion, TrainingJob,
-    TrainingPayload,
+    DisputeTerms, InferencePayload, LoraAdapter, LoraComposition, LoraPart, LoraPayload, ModelCommitments, ModelDelta,
+    ModelDeployPayload, ModelUpdatePayload, RequestTerms, TrainingChallenge, TrainingCheckpoint, TrainingCompletion,
+    TrainingJob, TrainingPayload,
 };
 
 use crate::{

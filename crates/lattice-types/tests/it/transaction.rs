@@ -53,6 +53,7 @@ fn one_of_each() -> Vec<TxEnvelope> {
         checkpoint_interval: 10,
         deadline_blocks: 1_000,
         trainer: Address::ZERO,
+        dispute: None,
     });
     let lora = LoraPayload::Adapter(LoraAdapter {
         base_model: hash(1),

@@ -9,6 +9,7 @@ mod bench_gas;
 mod binary;
 mod demo;
 mod dev;
+mod disputes;
 mod engines;
 mod lines;
 mod local;

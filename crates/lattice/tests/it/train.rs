@@ -13,7 +13,7 @@ fn text(value: &Value) -> &str {
 }
 
 /// Ten digits as a data set; `shift` makes the next number the answer.
-fn data(dir: &Path, shift: usize) -> String {
+pub fn data(dir: &Path, shift: usize) -> String {
     let samples = samples();
     let pixels = samples.iter().flat_map(|sample| sample.image.iter().map(|&p| f32::from(p))).collect();
     let classes = samples.iter().map(|sample| ((sample.label + shift) % 10) as f32).collect();

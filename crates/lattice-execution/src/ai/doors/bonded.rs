@@ -8,7 +8,8 @@ use crate::ai::{
     lane::LanePrice,
     records::{
         bonded::{
-            self, ANSWER_CHALLENGE_BLOCKS, CHALLENGE_INPUT_BYTES_MAX, CHALLENGE_WORK_MAX, RequestHead, RequestStatus,
+            self, ANSWER_CHALLENGE_BLOCKS, CHALLENGE_INPUT_BYTES_MAX, CHALLENGE_WORK_MAX, OPEN_REQUESTS_MAX,
+            RequestHead, RequestStatus,
         },
         models::{Head, ModelTerms},
         reputation, slot,
@@ -28,9 +29,6 @@ const ANSWERED: &[u8] = b"InferenceAnswered(bytes32,bytes32,address,bytes)";
 const SLASHED: &[u8] = b"AnswerSlashed(bytes32,address,address)";
 const FINALISED: &[u8] = b"AnswerFinalised(bytes32,address,bytes32)";
 const EXPIRED: &[u8] = b"RequestExpired(bytes32,address)";
-
-/// Open requests that one version may have.
-const OPEN_REQUESTS_MAX: u64 = u16::MAX as u64;
 
 fn field(call: &mut AiCall<'_, '_>, id: &B256, field: u8) -> Result<U256, Halt> {
     call.slot(system::INFERENCE, slot(id, field))

@@ -6,6 +6,7 @@
 mod adapters;
 mod bonded;
 mod credits;
+mod disputes;
 mod inference;
 mod lines;
 mod models;

@@ -1,7 +1,7 @@
-//! TRAINING: the life of a job (class Training). Only commitments: nothing is trained in block validation, and the
-//! dispute of a single step is not enabled yet, so who orders a job names a trainer he trusts or checks the artifacts.
+//! TRAINING: the life of a job (class Training). Only commitments: nothing is trained in block validation. The training of
+//! a job with dispute terms can be challenged (`disputes.rs`); of any other one, who orders it trusts the trainer.
 
-use super::{decode, refuse_value, require_plain_call, unknown_operation};
+use super::{decode, disputes, refuse_value, require_plain_call, unknown_operation};
 use crate::ai::{
     abi,
     call::{AiCall, Halt},
@@ -28,14 +28,14 @@ const JOB_CANCELLED: &[u8] = b"TrainingJobCancelled(bytes32,address)";
 const JOB_PAID: &[u8] = b"TrainingJobPaid(bytes32,address)";
 
 /// A job as an operation sees it.
-struct Job {
-    id: B256,
-    head: JobHead,
-    trainer: JobTrainer,
+pub(super) struct Job {
+    pub(super) id: B256,
+    pub(super) head: JobHead,
+    pub(super) trainer: JobTrainer,
 }
 
 impl Job {
-    fn read(call: &mut AiCall<'_, '_>, id: B256) -> Result<Self, Halt> {
+    pub(super) fn read(call: &mut AiCall<'_, '_>, id: B256) -> Result<Self, Halt> {
         let head = JobHead::decode(call.slot(system::TRAINING, slot(&id, jobs::HEAD))?);
         if head.status.is_none() {
             return Err(Halt::Revert(format!("there is no training job {id}: create it first")));
@@ -44,7 +44,7 @@ impl Job {
         Ok(Self { id, head, trainer })
     }
 
-    fn write(&self, call: &mut AiCall<'_, '_>) -> Result<(), Halt> {
+    pub(super) fn write(&self, call: &mut AiCall<'_, '_>) -> Result<(), Halt> {
         call.store(system::TRAINING, slot(&self.id, jobs::HEAD), self.head.encode())?;
         call.store(system::TRAINING, slot(&self.id, jobs::TRAINER), self.trainer.encode())
     }
@@ -85,7 +85,7 @@ pub(super) fn enter(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
 fn training(call: &mut AiCall<'_, '_>, input: &Bytes) -> Result<Bytes, Halt> {
     require_plain_call(call, "Training")?;
     let payload = decode::<Training>(input, "Training")?;
-    if !matches!(payload, TrainingPayload::Create(_)) {
+    if !matches!(payload, TrainingPayload::Create(_) | TrainingPayload::Complete(_)) {
         refuse_value(call)?;
     }
     match payload {
@@ -95,6 +95,7 @@ fn training(call: &mut AiCall<'_, '_>, input: &Bytes) -> Result<Bytes, Halt> {
         TrainingPayload::Complete(completion) => complete(call, &completion, input),
         TrainingPayload::Cancel(id) => cancel(call, id),
         TrainingPayload::Claim(id) => claim(call, id),
+        TrainingPayload::Challenge(challenge) => disputes::challenge(call, &challenge),
     }
 }
 
@@ -111,6 +112,10 @@ fn create(call: &mut AiCall<'_, '_>, job: &TrainingJob) -> Result<Bytes, Halt> {
     let reward = call.value_needed("the reward")?;
     let cid = job.job.to_bytes();
     call.charge(gas::operation(9, 0, 4, gas::abi_bytes(36)))?;
+    let dispute = match &job.dispute {
+        Some(terms) => Some(disputes::admit(call, job, &base, terms)?),
+        None => None,
+    };
     let index: u64 = call.slot(system::TRAINING, jobs::JOBS_SLOT)?.saturating_to();
     call.store(system::TRAINING, jobs::JOBS_SLOT, U256::from(index) + U256::ONE)?;
     let id = jobs::job_id(&call.caller, index);
@@ -139,6 +144,9 @@ fn create(call: &mut AiCall<'_, '_>, job: &TrainingJob) -> Result<Bytes, Halt> {
     ];
     for (field, value) in fields {
         call.store(system::TRAINING, slot(&id, field), value)?;
+    }
+    if let Some(dispute) = dispute {
+        call.store(system::TRAINING, slot(&id, jobs::DISPUTE), dispute.encode())?;
     }
     Job { id, head, trainer: JobTrainer { trainer: job.trainer, ..JobTrainer::default() } }.write(call)?;
     log(call, vec![keccak256(JOB_CREATED), id, job.base_model, requester], &[&cid]);
@@ -178,6 +186,7 @@ fn step(call: &mut AiCall<'_, '_>, checkpoint: &TrainingCheckpoint, input: &Byte
     }
     let cid = checkpoint.artifact.to_bytes();
     call.charge(gas::operation(3, 2, 4, gas::abi_bytes(36)))?;
+    disputes::trace(call, &job, checkpoint)?;
     job.trainer.step = step;
     job.trainer.checkpoints = job.trainer.checkpoints.saturating_add(1);
     job.write(call)?;
@@ -201,6 +210,7 @@ fn complete(call: &mut AiCall<'_, '_>, completion: &TrainingCompletion, input: &
     }
     let cid = completion.artifact.to_bytes();
     call.charge(gas::operation(3, 2, 4, gas::abi_bytes(36)))?;
+    disputes::bond(call, &job.id, completion)?;
     job.head.status = Some(JobStatus::Completed);
     job.head.payable_block = call.block_number().saturating_add(TRAINING_CHALLENGE_BLOCKS);
     job.write(call)?;
@@ -234,6 +244,7 @@ fn cancel(call: &mut AiCall<'_, '_>, id: B256) -> Result<Bytes, Halt> {
     call.charge(gas::operation(1, 2, 3, 0) + gas::PAY_OUT)?;
     job.head.status = Some(JobStatus::Cancelled);
     job.write(call)?;
+    disputes::release(call, &id)?;
     if abandoned {
         reputation::lose_for_abandoned_work(call, &job.trainer.trainer, job.head.reward)?;
     }
@@ -256,9 +267,12 @@ fn claim(call: &mut AiCall<'_, '_>, id: B256) -> Result<Bytes, Halt> {
     }
     call.charge(gas::operation(1, 2, 3, 0) + gas::PAY_OUT + gas::BURN)?;
     let trainer = job.trainer.trainer;
+    disputes::refuse_unjudged(call, &id)?;
+    disputes::release(call, &id)?;
     job.head.status = Some(JobStatus::Paid);
     job.write(call)?;
-    reputation::pay_work(call, system::TRAINING, trainer, job.head.reward, 0)?;
+    let bond = call.slot(system::TRAINING, slot(&id, jobs::BOND))?.saturating_to();
+    reputation::pay_work(call, system::TRAINING, trainer, job.head.reward, bond)?;
     log(call, vec![keccak256(JOB_PAID), id, trainer.into_word()], &[]);
     Ok(Bytes::new())
 }

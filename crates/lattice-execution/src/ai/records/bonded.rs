@@ -13,6 +13,9 @@ pub const CHALLENGE_WORK_MAX: u64 = 12_000_000;
 /// The longest input of a bonded request: a challenge has to carry it in one transaction of at most 128 KiB.
 pub const CHALLENGE_INPUT_BYTES_MAX: u64 = 120 * 1_024;
 
+/// Open requests and disputable jobs that may hold one version.
+pub(crate) const OPEN_REQUESTS_MAX: u64 = u16::MAX as u64;
+
 /// Fields of a request.
 pub(crate) const HEAD: u8 = 0x40;
 pub(crate) const REQUESTER: u8 = 0x41;

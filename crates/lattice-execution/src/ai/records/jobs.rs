@@ -21,6 +21,12 @@ pub(crate) const PLAN: u8 = 0x46;
 pub(crate) const STATE_HASH: u8 = 0x47;
 pub(crate) const ARTIFACT_DIGEST: u8 = 0x48;
 pub(crate) const CHAIN: u8 = 0x49;
+/// Of a disputable job: the work of a judgement, and the bond asked for.
+pub(crate) const DISPUTE: u8 = 0x4a;
+/// The bond given.
+pub(crate) const BOND: u8 = 0x4b;
+/// With the step it begins at: Merkle root of a checkpoint's part of the trace.
+pub(crate) const TRACE: u8 = 0x4c;
 
 /// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub enum JobStatus {
     Paid,
     /// The reward went back to the requester.
     Cancelled,
+    /// A challenge proved the training wrong; the reward went back, the bond was taken apart.
+    Slashed,
 }
 
 impl JobStatus {
@@ -45,6 +53,7 @@ impl JobStatus {
             Self::Completed => 3,
             Self::Paid => 4,
             Self::Cancelled => 5,
+            Self::Slashed => 6,
         }
     }
 
@@ -55,6 +64,7 @@ impl JobStatus {
             3 => Some(Self::Completed),
             4 => Some(Self::Paid),
             5 => Some(Self::Cancelled),
+            6 => Some(Self::Slashed),
             _ => None,
         }
     }
@@ -136,6 +146,27 @@ impl JobPlan {
     }
 }
 
+/// What a disputable job asks for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct JobDispute {
+    /// AI work of one judgement, loading apart.
+    pub work: u64,
+    /// Wei that the completion has to put at stake.
+    pub bond: u128,
+}
+
+impl JobDispute {
+    /// `None`: the job cannot be disputed.
+    pub(crate) fn decode(value: U256) -> Option<Self> {
+        let word = Word::new(value);
+        (!value.is_zero()).then(|| Self { work: word.short(0, 8), bond: word.number(16, 16) })
+    }
+
+    pub(crate) fn encode(&self) -> U256 {
+        Word::default().with(0, 8, self.work).with(16, 16, self.bond).value()
+    }
+}
+
 /// A training job as TRAINING has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrainingRecord {
@@ -177,6 +208,10 @@ pub struct TrainingRecord {
     pub artifact_digest: B256,
     /// Accumulating hash of all checkpoints and the completion.
     pub chain_hash: B256,
+    /// Terms under which it can be disputed; `None` when its trainer is trusted.
+    pub dispute: Option<JobDispute>,
+    /// Bond of its completion, wei; 0 before.
+    pub bond: u128,
 }
 
 /// Id of job number `index` (from 0) of the chain, ordered by `requester`.
@@ -212,6 +247,8 @@ impl TrainingRecord {
             state_hash: field(STATE_HASH).into(),
             artifact_digest: field(ARTIFACT_DIGEST).into(),
             chain_hash: field(CHAIN).into(),
+            dispute: JobDispute::decode(field(DISPUTE)),
+            bond: field(BOND).saturating_to(),
         })
     }
 }

@@ -39,6 +39,15 @@ pub(crate) fn pair_slot(id: &B256, account: &Address, field: u8) -> U256 {
     keccak256(key).into()
 }
 
+/// Slot of a numbered field of the record `id`: keccak(id ++ number as a word ++ field number as a word).
+pub(crate) fn numbered_slot(id: &B256, number: u64, field: u8) -> U256 {
+    let mut key = [0; 96];
+    key[..32].copy_from_slice(id.as_slice());
+    key[56..64].copy_from_slice(&number.to_be_bytes());
+    key[95] = field;
+    keccak256(key).into()
+}
+
 /// Storage of the account MODELS, in a transaction or in a system operation.
 pub(crate) trait Registry {
     /// What a read or write may fail with.

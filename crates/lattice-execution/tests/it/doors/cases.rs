@@ -1,6 +1,7 @@
 //! The table: operations in every phase, and a refusal of each kind.
 
 use crate::{
+    disputes::{self, BOND, CHALLENGER, LESSONS, REQUESTER, REWARD, TRAINER},
     lab::{Lab, address, deploy_payload, inference_payload, model_id, reverse, test_proof},
     operations::{INPUT, adapter, behind, bonded_payload, checkpoint, completion, job, send},
 };
@@ -253,10 +254,21 @@ fn settlement(lab: &mut Lab, right: bool) -> Vec<u8> {
 }
 
 pub fn cases() -> Vec<Case> {
-    [deployments(), inferences(), trainings(), adapters(), lines(), money(), requests(), tensors(), instructions()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        deployments(),
+        inferences(),
+        trainings(),
+        trained_disputably(),
+        adapters(),
+        lines(),
+        money(),
+        requests(),
+        tensors(),
+        instructions(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn deployments() -> Vec<Case> {
@@ -393,6 +405,58 @@ fn trainings() -> Vec<Case> {
         }),
         Case::class("cancel a job at work", 0x53, 1, |lab| training(&TrainingPayload::Cancel(accepted(lab, 0))))
             .refused("is being trained"),
+    ]
+}
+
+fn trained_disputably() -> Vec<Case> {
+    vec![
+        Case::class("order with a bond", 0x53, REQUESTER, |lab| {
+            disputes::base(lab);
+            training(&TrainingPayload::Create(LESSONS[0].order()))
+        })
+        .value(REWARD)
+        .works(),
+        Case::class("order of what nobody could judge", 0x53, REQUESTER, |lab| {
+            disputes::base(lab);
+            let mut order = LESSONS[0].order();
+            order.seed += 1;
+            training(&TrainingPayload::Create(order))
+        })
+        .value(REWARD)
+        .refused("they have to agree"),
+        Case::class("checkpoint with its trace", 0x53, TRAINER, |lab| {
+            let id = disputes::accepted(lab, &LESSONS[0]);
+            training(&LESSONS[0].checkpoint(id, &LESSONS[0].hashes(), 0))
+        }),
+        Case::class("complete under a bond", 0x53, TRAINER, |lab| {
+            let (lesson, hashes) = (&LESSONS[0], LESSONS[0].hashes());
+            let id = disputes::accepted(lab, lesson);
+            for from in [0, 2] {
+                disputes::training(lab, TRAINER, 0, &lesson.checkpoint(id, &hashes, from)).unwrap();
+            }
+            training(&lesson.completion(id, &hashes, &lesson.result))
+        })
+        .value(BOND),
+        Case::class("challenge a lie", 0x53, CHALLENGER, |lab| {
+            let (lesson, mut hashes) = (&LESSONS[1], LESSONS[1].hashes());
+            hashes[3] = B256::ZERO;
+            let id = disputes::completed(lab, lesson, &hashes, &lesson.result);
+            training(&lesson.challenge(id, &lesson.doubt(&hashes, &lesson.result).unwrap()))
+        })
+        .works(),
+        Case::class("challenge the truth", 0x53, CHALLENGER, |lab| {
+            let (lesson, hashes) = (&LESSONS[1], LESSONS[1].hashes());
+            let id = disputes::completed(lab, lesson, &hashes, &lesson.result);
+            training(&lesson.challenge(id, &lesson.open(&hashes, 1)))
+        })
+        .works()
+        .refused("is right there"),
+        Case::class("claim with the bond", 0x53, CHALLENGER, |lab| {
+            let lesson = &LESSONS[0];
+            let id = disputes::completed(lab, lesson, &lesson.hashes(), &lesson.result);
+            lab.skip_to(lab.header.number + TRAINING_CHALLENGE_BLOCKS + 1);
+            training(&TrainingPayload::Claim(id))
+        }),
     ]
 }
 

@@ -11,7 +11,9 @@ mod training;
 pub use inference::{InferencePayload, RequestTerms};
 pub use lora::{LoraAdapter, LoraComposition, LoraPart, LoraPayload};
 pub use models::{ModelCommitments, ModelDelta, ModelDeployPayload, ModelUpdatePayload};
-pub use training::{TrainingCheckpoint, TrainingCompletion, TrainingJob, TrainingPayload};
+pub use training::{
+    DisputeTerms, TrainingChallenge, TrainingCheckpoint, TrainingCompletion, TrainingJob, TrainingPayload,
+};
 
 use crate::limits::{ARTIFACT_BYTES_MAX, MODEL_NAME_BYTES_MAX};
 use alloy_rlp::{Decodable, Encodable, Header};

@@ -2,11 +2,12 @@
 
 use super::{action_length, decode_action, encode_action};
 use crate::Cid;
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, Bytes};
 use alloy_rlp::{BufMut, Decodable, Encodable, RlpDecodable, RlpEncodable};
 
 /// A job on a base version. The reward is the value sent along.
 #[derive(Debug, Clone, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+#[rlp(trailing(canonical))]
 pub struct TrainingJob {
     /// The base: the id of a model's version.
     pub base_model: B256,
@@ -26,10 +27,22 @@ pub struct TrainingJob {
     pub deadline_blocks: u64,
     /// The trainer; the zero address lets the first who accepts have it.
     pub trainer: Address,
+    /// Terms under which the training can be disputed; without them the trainer is trusted.
+    pub dispute: Option<DisputeTerms>,
+}
+
+/// What makes the training of a job disputable.
+#[derive(Debug, Clone, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct DisputeTerms {
+    /// The job's description itself, in the form of `docs/spec/training.md`.
+    pub plan: Bytes,
+    /// Wei that the completion has to put at stake.
+    pub bond: u128,
 }
 
 /// A commitment to the state after a step.
 #[derive(Debug, Clone, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+#[rlp(trailing(canonical))]
 pub struct TrainingCheckpoint {
     /// The job's id.
     pub job_id: B256,
@@ -39,6 +52,8 @@ pub struct TrainingCheckpoint {
     pub state_hash: B256,
     /// CID of the checkpoint's artifact.
     pub artifact: Cid,
+    /// Of a disputable job: the state hashes from the checkpoint before (or the beginning) to this one, both included.
+    pub trace: Option<Vec<B256>>,
 }
 
 /// The end of a job.
@@ -50,6 +65,19 @@ pub struct TrainingCompletion {
     pub state_hash: B256,
     /// CID of what came out: a version's or an adapter's artifact.
     pub artifact: Cid,
+}
+
+/// A doubt about the training of a completed job, with what its judgement needs.
+#[derive(Debug, Clone, PartialEq, Eq, RlpEncodable, RlpDecodable)]
+pub struct TrainingChallenge {
+    /// The job's id.
+    pub job_id: B256,
+    /// The job's description.
+    pub plan: Bytes,
+    /// The first step of the trace that the opening is proved against: where the checkpoint before it stood.
+    pub from: u64,
+    /// What is doubted and its openings, in the form of `docs/spec/training.md`.
+    pub opening: Bytes,
 }
 
 /// Training: one step in the life of a job.
@@ -67,6 +95,8 @@ pub enum TrainingPayload {
     Cancel(B256),
     /// Action 5: pays the reward out after the challenge window.
     Claim(B256),
+    /// Action 6: has every validator judge one step of a completed job.
+    Challenge(TrainingChallenge),
 }
 
 impl TrainingJob {
@@ -74,6 +104,10 @@ impl TrainingJob {
     pub const DEADLINE_BLOCKS_MAX: u64 = 10_000_000;
     /// Checkpoints that a job may have.
     pub const CHECKPOINTS_MAX: u64 = 65_536;
+    /// Steps between two checkpoints of a disputable job: a checkpoint carries a hash of each.
+    pub const TRACE_STEPS_MAX: u64 = 2_048;
+    /// Bytes of the description of a disputable job.
+    pub const PLAN_BYTES_MAX: usize = 4_096;
 
     fn check(&self) -> Result<(), String> {
         if self.steps == 0 {
@@ -92,6 +126,30 @@ impl TrainingJob {
         if self.deadline_blocks == 0 || self.deadline_blocks > max {
             return Err(format!("deadline_blocks is {}, allowed are 1 to {max}", self.deadline_blocks));
         }
+        match &self.dispute {
+            Some(terms) => self.check_dispute(terms),
+            None => Ok(()),
+        }
+    }
+
+    fn check_dispute(&self, terms: &DisputeTerms) -> Result<(), String> {
+        if terms.bond == 0 {
+            return Err("the bond is 0: a completion without a bond costs a liar nothing".into());
+        }
+        let (len, max) = (terms.plan.len(), Self::PLAN_BYTES_MAX);
+        if len > max {
+            return Err(format!("the description has {len} bytes, at most {max} can be disputed"));
+        }
+        if Cid::artifact(&terms.plan) != self.job {
+            return Err("the description is not the content of the artifact that job names".into());
+        }
+        if self.checkpoint_interval > Self::TRACE_STEPS_MAX {
+            return Err(format!(
+                "checkpoint_interval is {}, a disputable job has at most {}: its checkpoints carry a hash of each step",
+                self.checkpoint_interval,
+                Self::TRACE_STEPS_MAX
+            ));
+        }
         Ok(())
     }
 }
@@ -104,6 +162,7 @@ impl TrainingPayload {
             Self::Accept(id) | Self::Cancel(id) | Self::Claim(id) => Some(*id),
             Self::Checkpoint(checkpoint) => Some(checkpoint.job_id),
             Self::Complete(completion) => Some(completion.job_id),
+            Self::Challenge(challenge) => Some(challenge.job_id),
         }
     }
 
@@ -115,6 +174,7 @@ impl TrainingPayload {
             Self::Complete(completion) => (3, completion),
             Self::Cancel(id) => (4, id),
             Self::Claim(id) => (5, id),
+            Self::Challenge(challenge) => (6, challenge),
         }
     }
 
@@ -123,6 +183,12 @@ impl TrainingPayload {
             Self::Create(job) => job.check(),
             Self::Checkpoint(checkpoint) if checkpoint.step == 0 => {
                 Err("the step is 0: the first checkpoint follows the first interval".into())
+            }
+            Self::Checkpoint(TrainingCheckpoint { trace: Some(trace), .. })
+                if !(2..=TrainingJob::TRACE_STEPS_MAX + 1).contains(&(trace.len() as u64)) =>
+            {
+                let max = TrainingJob::TRACE_STEPS_MAX + 1;
+                Err(format!("the trace has {} hashes, allowed are 2 to {max}", trace.len()))
             }
             _ => Ok(()),
         }
@@ -150,8 +216,9 @@ impl Decodable for TrainingPayload {
             3 => Decodable::decode(body).map(Self::Complete),
             4 => Decodable::decode(body).map(Self::Cancel),
             5 => Decodable::decode(body).map(Self::Claim),
+            6 => Decodable::decode(body).map(Self::Challenge),
             _ => Err(alloy_rlp::Error::Custom(
-                "unknown action: 0 create, 1 accept, 2 checkpoint, 3 complete, 4 cancel, 5 claim",
+                "unknown action: 0 create, 1 accept, 2 checkpoint, 3 complete, 4 cancel, 5 claim, 6 challenge",
             )),
         })
     }

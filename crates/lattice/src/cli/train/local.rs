@@ -128,7 +128,7 @@ pub struct BisectArgs {
     other: PathBuf,
 }
 
-fn refused(path: &Path) -> impl Fn(TrainError) -> Failure + '_ {
+pub(super) fn refused(path: &Path) -> impl Fn(TrainError) -> Failure + '_ {
     move |error| Failure::new(format!("{}: {error}", path.display()))
 }
 
@@ -156,7 +156,7 @@ pub fn data(args: &DataArgs, output: Output) -> Result<(), Failure> {
     })
 }
 
-fn base_and_data(model: &Path, data: &Path) -> Result<(Graph, Dataset), Failure> {
+pub(super) fn base_and_data(model: &Path, data: &Path) -> Result<(Graph, Dataset), Failure> {
     let graph = import::file(model, import::Shapes::new(), &[])?;
     Ok((graph, Dataset::decode(&read_file(data)?).map_err(refused(data))?))
 }

@@ -1,5 +1,6 @@
 //! `lattice train`: the life of a training job. The chain sees commitments; the training happens on a trainer's machine.
 
+mod dispute;
 mod local;
 
 use super::{
@@ -13,16 +14,16 @@ use super::{
 use crate::{
     amount,
     artifacts::{Artifact, ArtifactRef},
-    client::Client,
+    client::{Client, quantity},
     failure::{Failure, read_file},
     registry::logged_id,
-    wallet::{AiTerms, Wallet},
+    wallet::{AiTerms, Call, Receipt, Wallet},
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
 use clap::Subcommand;
 use lattice_types::{
     Cid, system,
-    tx::{Training, TrainingCheckpoint, TrainingCompletion, TrainingJob, TrainingPayload},
+    tx::{AiKind, Training, TrainingCheckpoint, TrainingCompletion, TrainingJob, TrainingPayload},
 };
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -51,6 +52,8 @@ enum Command {
     Cancel(JobArgs),
     /// Have the reward paid after the challenge window
     Claim(JobArgs),
+    /// Replay the training of a completed job here, and have every validator judge what its trainer lied about
+    Challenge(dispute::ChallengeArgs),
     /// Show a job
     Show(ShowArgs),
     /// Make a data set of features and targets; its root is what an order names
@@ -73,15 +76,18 @@ struct OrderArgs {
     /// Merkle root of the data set
     #[arg(long, value_name = "HASH")]
     dataset_root: B256,
-    /// Optimiser steps
-    #[arg(long)]
-    steps: u64,
-    /// Steps between two checkpoints, a divisor of the steps [default: the steps]
+    /// Optimiser steps [default: the description's]
+    #[arg(long, required_unless_present = "bond")]
+    steps: Option<u64>,
+    /// Steps between two checkpoints, a divisor of the steps [default: the description's, or the steps]
     #[arg(long)]
     interval: Option<u64>,
-    /// Seed of the batch order
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Seed of the batch order [default: the description's, or 0]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Anybody can challenge the training: what the trainer has to put at stake. The job is then a file that `train local` wrote
+    #[arg(long, value_name = "AMOUNT", value_parser = amount::parse)]
+    bond: Option<U256>,
     /// EVM blocks from now on that the training has to be completed in
     #[arg(long, default_value_t = 100_000)]
     deadline: u64,
@@ -119,6 +125,9 @@ struct CheckpointArgs {
     /// CID of that state's artifact
     #[arg(long, value_name = "CID", requires = "state_hash")]
     artifact: Option<Cid>,
+    /// The trace that `train local` wrote, of a job with a bond: the hash of every step is published
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
     #[command(flatten)]
     sign: SignArgs,
 }
@@ -133,6 +142,9 @@ struct CompleteArgs {
     /// keccak of the training state after the last step [default: the last checkpoint's]
     #[arg(long, value_name = "HASH")]
     state_hash: Option<B256>,
+    /// What is put at stake, of a job that asks for it [default: what it asks for]
+    #[arg(long, value_name = "AMOUNT", value_parser = amount::parse)]
+    bond: Option<U256>,
     #[command(flatten)]
     sign: SignArgs,
 }
@@ -153,6 +165,7 @@ pub fn run(args: Args, output: Output) -> Result<(), Failure> {
         Command::Checkpoint(args) => checkpoint(&args, output),
         Command::Complete(args) => complete(&args, output),
         Command::Cancel(args) => step(&args, TrainingPayload::Cancel(args.id), output),
+        Command::Challenge(args) => dispute::challenge(&args, output),
         Command::Claim(args) => step(&args, TrainingPayload::Claim(args.id), output),
         Command::Data(args) => local::data(&args, output),
         Command::Local(args) => local::local(&args, output),
@@ -178,20 +191,26 @@ fn job(client: &Client, id: &B256) -> Result<Value, Failure> {
 fn order(args: &OrderArgs, output: Output) -> Result<(), Failure> {
     args.sign.with(|client, wallet| {
         let base_version = version_of(client, &args.base)?;
+        let described = match args.bond {
+            Some(bond) => Some(dispute::terms(&args.job, bond)?),
+            None => None,
+        };
+        let plan = described.as_ref().map(|(plan, _)| plan);
+        let steps = args.steps.or(plan.map(|plan| plan.steps)).unwrap_or_default();
         let order = TrainingJob {
             base_model: args.base,
             base_version,
             dataset_root: args.dataset_root,
             job: args.job.store(client, &progress)?,
-            seed: args.seed,
-            steps: args.steps,
-            checkpoint_interval: args.interval.unwrap_or(args.steps),
+            seed: args.seed.or(plan.map(|plan| plan.seed)).unwrap_or_default(),
+            steps,
+            checkpoint_interval: args.interval.or(plan.map(|plan| plan.interval)).unwrap_or(steps),
             deadline_blocks: args.deadline,
             trainer: args.trainer.unwrap_or_default(),
+            dispute: described.map(|(_, terms)| terms),
         };
         let cid = order.job.to_string();
-        let terms = AiTerms { value: args.reward, ..AiTerms::default() };
-        let receipt = wallet.confirm(wallet.send_ai::<Training>(&TrainingPayload::Create(order), &terms)?)?;
+        let receipt = call(wallet, &TrainingPayload::Create(order), args.reward)?;
         let id = logged_id(&receipt, system::TRAINING, JOB_CREATED)?;
         let facts = json!({
             "job_id": id, "status": "open", "base_model": args.base, "base_version": base_version, "cid": cid,
@@ -201,16 +220,25 @@ fn order(args: &OrderArgs, output: Output) -> Result<(), Failure> {
     })
 }
 
+/// Calls the account of trainings, as a transaction of the class would; the AI work that it takes is declared.
+fn call(wallet: &Wallet<'_>, payload: &TrainingPayload, value: U256) -> Result<Receipt, Failure> {
+    Training::check(payload).map_err(Failure::usage)?;
+    let data = [&[system::TX_TRAINING], alloy_rlp::encode(payload).as_slice()].concat().into();
+    wallet.confirm(wallet.send(&Call { to: Some(system::TRAINING), value, data, gas: None })?)
+}
+
 /// Sends a step in the life of a job and tells where the job stands.
 fn send(
     client: &Client,
     wallet: &Wallet<'_>,
     id: &B256,
     payload: &TrainingPayload,
+    value: U256,
     facts: Value,
     output: Output,
 ) -> Result<(), Failure> {
-    let receipt = wallet.confirm(wallet.send_ai::<Training>(payload, &AiTerms::default())?)?;
+    let terms = AiTerms { value, ..AiTerms::default() };
+    let receipt = wallet.confirm(wallet.send_ai::<Training>(payload, &terms)?)?;
     let status = job(client, id)?["status"].clone();
     let mut all = facts;
     all["job_id"] = json!(id);
@@ -221,7 +249,7 @@ fn send(
 fn step(args: &JobArgs, payload: TrainingPayload, output: Output) -> Result<(), Failure> {
     args.sign.with(|client, wallet| {
         job(client, &args.id)?;
-        send(client, wallet, &args.id, &payload, json!({}), output)
+        send(client, wallet, &args.id, &payload, U256::ZERO, json!({}), output)
     })
 }
 
@@ -231,7 +259,11 @@ fn checkpoint(args: &CheckpointArgs, output: Output) -> Result<(), Failure> {
         None => None,
     };
     args.sign.with(|client, wallet| {
-        job(client, &args.id)?;
+        let found = job(client, &args.id)?;
+        let trace = match &args.trace {
+            Some(file) => Some(dispute::part(file, quantity(&found["step"]).unwrap_or_default(), args.step)?),
+            None => None,
+        };
         let (state_hash, artifact) = match (&state, args.state_hash, args.artifact) {
             (Some(state), ..) => {
                 state.upload(client, &progress)?;
@@ -240,9 +272,9 @@ fn checkpoint(args: &CheckpointArgs, output: Output) -> Result<(), Failure> {
             (None, Some(hash), Some(cid)) => (hash, cid),
             _ => return Err(Failure::usage("give the state's file, or --state-hash and --artifact")),
         };
-        let payload = TrainingCheckpoint { job_id: args.id, step: args.step, state_hash, artifact };
+        let payload = TrainingCheckpoint { job_id: args.id, step: args.step, state_hash, artifact, trace };
         let facts = json!({ "step": args.step, "state_hash": state_hash, "cid": artifact.to_string() });
-        send(client, wallet, &args.id, &TrainingPayload::Checkpoint(payload), facts, output)
+        send(client, wallet, &args.id, &TrainingPayload::Checkpoint(payload), U256::ZERO, facts, output)
     })
 }
 
@@ -252,8 +284,10 @@ fn complete(args: &CompleteArgs, output: Output) -> Result<(), Failure> {
         let last: Option<B256> = found["stateHash"].as_str().and_then(|text| text.parse().ok());
         let state_hash = args.state_hash.or(last).unwrap_or_default();
         let artifact = args.result.store(client, &progress)?;
+        let asked = found["dispute"]["bond"].as_str().and_then(|text| text.parse().ok());
+        let bond = args.bond.or(asked).unwrap_or_default();
         let payload = TrainingCompletion { job_id: args.id, state_hash, artifact };
         let facts = json!({ "state_hash": state_hash, "cid": artifact.to_string() });
-        send(client, wallet, &args.id, &TrainingPayload::Complete(payload), facts, output)
+        send(client, wallet, &args.id, &TrainingPayload::Complete(payload), bond, facts, output)
     })
 }

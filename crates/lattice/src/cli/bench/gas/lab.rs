@@ -32,12 +32,16 @@ pub fn timed<T>(act: impl FnOnce() -> T) -> (T, Duration) {
 
 /// Packed models without a cache of results: every run runs.
 #[derive(Default)]
-struct Models(BTreeMap<B256, Model>);
+struct Models(BTreeMap<B256, (Model, Arc<Graph>)>);
 
 impl InferenceEngine for Models {
     fn run(&self, model_id: &B256, input: &[u8]) -> Result<Arc<[u8]>, InferenceError> {
-        let model = self.0.get(model_id).ok_or(InferenceError::Missing(*model_id))?;
+        let (model, _) = self.0.get(model_id).ok_or(InferenceError::Missing(*model_id))?;
         model.run_bytes(input).map(Arc::from).map_err(|error| InferenceError::Refused(error.to_string()))
+    }
+
+    fn graph(&self, model_id: &B256) -> Result<Arc<Graph>, InferenceError> {
+        self.0.get(model_id).map(|(_, graph)| graph.clone()).ok_or(InferenceError::Missing(*model_id))
     }
 }
 
@@ -86,8 +90,8 @@ impl Lab {
         let mut models = Models::default();
         for graph in graphs {
             let id = graph.model_id();
-            let model = Model::load(graph).map_err(|error| Failure::new(format!("model {id}: {error}")))?;
-            models.0.insert(id, model);
+            let model = Model::load(graph.clone()).map_err(|error| Failure::new(format!("model {id}: {error}")))?;
+            models.0.insert(id, (model, Arc::new(graph)));
         }
         Ok(Self { spec, state, header: block.header, models: Arc::new(models) })
     }

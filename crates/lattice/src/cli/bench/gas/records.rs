@@ -141,6 +141,7 @@ fn training(script: &mut Script<'_>, deploy: &ModelDeployPayload) -> Result<(), 
         checkpoint_interval: 10,
         deadline_blocks: 500,
         trainer: Address::ZERO,
+        dispute: None,
     };
     let act = |from, payload: &TrainingPayload| class(from, 0x53, payload);
     let job_id = script.id("Training, create", &act(ASKER, &TrainingPayload::Create(job.clone())).value(700))?;
@@ -148,7 +149,7 @@ fn training(script: &mut Script<'_>, deploy: &ModelDeployPayload) -> Result<(), 
     let state_hash = B256::repeat_byte(6);
     for (name, step) in [("Training, checkpoint", 10), ("Training, last checkpoint", 20)] {
         let artifact = Cid::raw(name.as_bytes());
-        let checkpoint = TrainingCheckpoint { job_id, step, state_hash, artifact };
+        let checkpoint = TrainingCheckpoint { job_id, step, state_hash, artifact, trace: None };
         script.step(name, &act(WORKER, &TrainingPayload::Checkpoint(checkpoint)))?;
     }
     let completion = TrainingCompletion { job_id, state_hash, artifact: Cid::raw(b"result") };
