@@ -3,18 +3,19 @@
 //! ```text
 //! cargo run --release -p lattice-import --example bench_model -- model.onnx [runs] [input=1,3,224,224]...
 //! ```
-//! With `serve` in place of the number of runs it runs once for each line on standard input: `tests/oracle/bench_models.py` measures
-//! other runtimes in between. Inputs are small numbers.
+//! With `serve` in place of the number of runs it runs as often as each line on standard input says: `tests/oracle/bench_models.py` measures
+//! other runtimes in between. `avx2`, `portable` and the like choose the kernels. Inputs are small numbers.
 
 use lattice_import::{ImportOptions, import_model};
-use lattice_inference::{DType, Data, Graph, Model, Tensor, is_accelerated};
+use lattice_inference::{DType, Data, Graph, Isa, Model, Tensor, is_accelerated};
 use std::time::Instant;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().ok_or("usage: bench_model MODEL [RUNS | serve] [NAME=1,2,3]...")?;
+    let path = arguments.next().ok_or("usage: bench_model MODEL [RUNS | serve] [ISA] [NAME=1,2,3]...")?;
     let mut runs = 50usize;
     let mut serves = false;
+    let mut isa = Isa::detect();
     let mut options = ImportOptions::default();
     for argument in arguments {
         match argument.split_once('=') {
@@ -23,11 +24,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 options.shapes.insert(name.into(), shape);
             }
             None if argument == "serve" => serves = true,
-            None => runs = argument.parse()?,
+            None => match Isa::all().into_iter().find(|isa| format!("{isa:?}").eq_ignore_ascii_case(&argument)) {
+                Some(chosen) => isa = chosen,
+                None => runs = argument.parse()?,
+            },
         }
     }
+    isa.run(|| measure(&path, &options, runs, serves))
+}
+
+fn measure(path: &str, options: &ImportOptions, runs: usize, serves: bool) -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
-    let graph = import_model(&std::fs::read(&path)?, &options)?;
+    let graph = import_model(&std::fs::read(path)?, options)?;
     println!("import {:.1} ms, operators {:?}", ms(start), graph.operators());
     let start = Instant::now();
     let bytes = graph.encode();
@@ -62,12 +70,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// One run and one answer a line.
+/// As many runs as each line says, and one answer.
 fn serve(model: &Model, inputs: &[Tensor]) -> Result<(), Box<dyn std::error::Error>> {
     println!("ready");
     for line in std::io::stdin().lines() {
-        line?;
-        std::hint::black_box(model.run(inputs)?);
+        for _ in 0..line?.parse::<usize>()? {
+            std::hint::black_box(model.run(inputs)?);
+        }
         println!("done");
     }
     Ok(())

@@ -3,9 +3,11 @@
 
     cargo build --release -p lattice-import --example bench_model
     pip install onnxruntime tract
-    python bench_models.py target/release/examples/bench_model RUNS MODEL.onnx[:NAME=1,2,3]... ...
+    python bench_models.py target/release/examples/bench_model RUNS MODEL.onnx[+OTHER.onnx]...[:NAME=1,2,3]... ...
 
-Prints the medians, the quartiles and n for each model, and the medians' ratios to ours. A runtime that refuses a model is left out.
+Files joined by + are forms of one network, such as a float model and what `quantized_models.py` makes of it: they take turns too. With
+`avx2` before the models ours runs once more for each file, by the kernels for AVX2. Prints the medians, the quartiles and n for
+each model, and the medians' ratios to ours on the first file. A runtime that refuses a model is left out.
 """
 
 import pathlib
@@ -21,13 +23,24 @@ TYPES = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(int3
 NAMES = {np.float32: "f32", np.float64: "f64", np.int32: "i32", np.int64: "i64", np.uint8: "u8"}
 
 
+# A turn takes at least so long, so that neither the pipe nor the clock counts.
+TURN_MS = 2
+
+
+def repeated(measure):
+    """Milliseconds of one run, from `measure(count)`, those of so many."""
+    count = max(1, int(TURN_MS / max(min(measure(1) for _ in range(3)), 1e-4)))
+    return lambda: measure(count) / count
+
+
 def timed(function):
-    def run():
+    def measure(count):
         start = time.thread_time_ns()
-        function()
+        for _ in range(count):
+            function()
         return (time.thread_time_ns() - start) / 1e6
 
-    return run
+    return repeated(measure)
 
 
 def onnxruntime(path, shapes):
@@ -59,9 +72,9 @@ def tract(path, inputs):
     return timed(lambda: runnable.run(arrays))
 
 
-def ours(binary, path, shapes):
+def ours(binary, path, shapes, *isa):
     arguments = [f"{name}={','.join(map(str, shape))}" for name, shape in shapes.items()]
-    child = subprocess.Popen([binary, path, "serve", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen([binary, path, "serve", *isa, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     for line in child.stdout:
         if line == "ready\n":
             break
@@ -71,40 +84,48 @@ def ours(binary, path, shapes):
     # The CPU-time clock of another process, as clock_getcpuclockid(3) names it.
     clock = ~child.pid << 3 | 2
 
-    def run():
+    def measure(count):
         before = time.clock_gettime_ns(clock)
-        child.stdin.write("\n")
+        child.stdin.write(f"{count}\n")
         child.stdin.flush()
         child.stdout.readline()
         return (time.clock_gettime_ns(clock) - before) / 1e6
 
-    return run, child
+    return repeated(measure), child
 
 
 def main(binary, runs, *models):
-    for spec in models:
-        path, *dims = spec.split(":")
+    isas = [(), ("avx2",)] if models[0] == "avx2" else [()]
+    for spec in models[len(isas) - 1 :]:
+        files, *dims = spec.split(":")
         shapes = {name: [int(d) for d in dims.split(",")] for name, dims in (d.split("=") for d in dims)}
-        print(pathlib.Path(path).parent.name, pathlib.Path(path).name, shapes)
-        run, child = ours(binary, path, shapes)
-        runners = {"ours": run}
-        runners[f"onnxruntime {ort.__version__}"], inputs = onnxruntime(path, shapes)
-        try:
-            runners["tract"] = tract(path, inputs)
-        except Exception as refusal:
-            print("    tract refuses it:", str(refusal).splitlines()[0])
+        runners, children, first = {}, [], None
+        for path in files.split("+"):
+            file = pathlib.Path(path)
+            print(file.parent.name, file.name, shapes)
+            for isa in isas:
+                name = " ".join(["ours", *isa, file.stem])
+                runners[name], child = ours(binary, path, shapes, *isa)
+                children.append(child)
+                first = first or name
+            runners[f"onnxruntime {ort.__version__} {file.stem}"], inputs = onnxruntime(path, shapes)
+            try:
+                runners[f"tract {file.stem}"] = tract(path, inputs)
+            except Exception as refusal:
+                print("    tract refuses it:", str(refusal).splitlines()[0])
         times = {name: [] for name in runners}
         for turn in range(int(runs) + 3):
             for name, run in runners.items():
                 spent = run()
                 if turn >= 3:
                     times[name].append(spent)
-        child.stdin.close()
-        child.wait()
-        own = statistics.median(times["ours"])
+        for child in children:
+            child.stdin.close()
+            child.wait()
+        own = statistics.median(times[first])
         for name, spent in times.items():
             low, median, high = statistics.quantiles(spent, n=4)
-            print(f"    {name:<20} {median:9.3f} ms of CPU (quartiles {low:.3f} to {high:.3f}, n = {len(spent)}), {median / own:.2f} x ours")
+            print(f"    {name:<32} {median:9.4f} ms of CPU (quartiles {low:.4f} to {high:.4f}, n = {len(spent)}), {median / own:.2f} x ours")
 
 
 if __name__ == "__main__":

@@ -23,13 +23,19 @@ SAMPLES = 8
 
 
 class Samples(CalibrationDataReader):
-    """Normal random inputs from a fixed seed."""
+    """Random inputs from a fixed seed: normal floats, integers that are 0 or 1."""
 
     def __init__(self, path, shapes):
         random = np.random.default_rng(11)
         inputs = ort.InferenceSession(path, providers=["CPUExecutionProvider"]).get_inputs()
         shape = lambda v: shapes.get(v.name, [d if isinstance(d, int) and d > 0 else 1 for d in v.shape])
-        self.left = iter([{v.name: random.normal(size=shape(v)).astype(np.float32) for v in inputs} for _ in range(SAMPLES)])
+        integers = {"tensor(int32)": np.int32, "tensor(int64)": np.int64}
+        value = lambda v: (
+            random.integers(0, 2, shape(v)).astype(integers[v.type])
+            if v.type in integers
+            else random.normal(size=shape(v)).astype(np.float32)
+        )
+        self.left = iter([{v.name: value(v) for v in inputs} for _ in range(SAMPLES)])
 
     def get_next(self):
         return next(self.left, None)

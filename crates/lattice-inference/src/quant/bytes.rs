@@ -1,5 +1,6 @@
 //! 8-bit tensors as bytes, whatever their sign: i8 and u8 differ by the top bit and by 128 in the zero point.
 
+use super::isa::{Isa, integer_kernel};
 use crate::ops::OpResult;
 use crate::tensor::{Data, Tensor};
 
@@ -45,5 +46,28 @@ pub(crate) fn zero_points(zero: &Tensor, count: usize) -> OpResult<Vec<i32>> {
         1 => Ok(vec![bytes.as_i8(0).into(); count]),
         len if len == count => Ok((0..count).map(|at| bytes.as_i8(at).into()).collect()),
         len => Err(format!("{len} zero points do not fit {count}")),
+    }
+}
+
+/// The sums of rows as u8, less `moved` for each element, modulo 2^32.
+pub(crate) fn row_sums(isa: Isa, x: Bytes<'_>, columns: usize, moved: i32, sums: &mut [i32]) {
+    sums_of_rows(isa, x.values, x.flip, columns, (columns as i32).wrapping_mul(moved), sums);
+}
+
+integer_kernel! {
+    fn sums_of_rows(x: &[u8], flip: u8, columns: usize, moved: i32, sums: &mut [i32]) {
+        for (row, sum) in x.chunks_exact(columns).zip(sums.iter_mut()) {
+            let total = row.iter().fold(0u32, |total, byte| total.wrapping_add(u32::from(byte ^ flip)));
+            *sum = (total as i32).wrapping_sub(moved);
+        }
+    }
+}
+
+integer_kernel! {
+    /// The sums of the columns of a matrix as u8, modulo 2^32.
+    fn column_sums(x: &[u8], flip: u8, sums: &mut [i32]) {
+        for row in x.chunks_exact(sums.len()) {
+            sums.iter_mut().zip(row).for_each(|(sum, byte)| *sum = sum.wrapping_add(i32::from(byte ^ flip)));
+        }
     }
 }

@@ -47,17 +47,18 @@ fn run(_: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let mut sums = vec![0; batch.iter().product::<usize>() * m * n];
     let loops = Loops::new(&batch, &[&a.shape()[..a.rank() - 2], &b.shape()[..b.rank() - 2]]);
     let mut out = sums.chunks_exact_mut((m * n).max(1));
-    let mut packed: Option<(usize, Right)> = None;
+    let (isa, mut packed) = (Isa::detect(), None::<(usize, Right)>);
     loops.rows(|[a_at, b_at]| {
         for i in 0..loops.inner() {
             let Some(out) = out.next() else { return };
             let (ia, ib) = (a_at + i * loops.inner_stride(0), b_at + i * loops.inner_stride(1));
             if packed.as_ref().is_none_or(|(index, _)| *index != ib) {
-                packed = Some((ib, Right::new(k, n, |at| right.as_u8(ib * k * n + at))));
+                let right = Bytes { values: &right.values[ib * k * n..][..k * n], ..right };
+                packed = Some((ib, Right::new(isa, k, n, right)));
             }
             if let Some((_, right)) = &packed {
-                let left = Left::rows(m, k, Bytes { values: &left.values[ia * m * k..][..m * k], ..left });
-                product(Isa::detect(), &left, &left_zeros, right, &Terms::new(right, &zeros), Target::Sums(out));
+                let left = Left::rows(isa, m, k, Bytes { values: &left.values[ia * m * k..][..m * k], ..left });
+                product(isa, &left, &left_zeros, right, &Terms::new(right, &zeros), &mut Target::Sums(out));
             }
         }
     });
@@ -71,6 +72,8 @@ fn run(_: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
 struct Terms {
     of_sum: Vec<i32>,
     of_zero: Vec<i32>,
+    /// The factor of the row's sum, where it is one.
+    one_of_sum: Option<i32>,
 }
 
 impl Terms {
@@ -80,6 +83,7 @@ impl Terms {
         Terms {
             of_sum: (0..right.n).map(|c| -zero(c)).collect(),
             of_zero: (0..right.n).map(|c| k * zero(c) - right.sums[c]).collect(),
+            one_of_sum: (zeros.len() == 1).then(|| -zero(0)),
         }
     }
 }
@@ -98,17 +102,30 @@ enum Target<'a> {
     Stored(&'a Rule, &'a mut [u8]),
 }
 
-fn product(isa: Isa, left: &Left, left_zeros: &[i32], right: &Right, terms: &Terms, mut target: Target<'_>) {
+fn product(isa: Isa, left: &Left, left_zeros: &[i32], right: &Right, terms: &Terms, target: &mut Target<'_>) {
     let n = right.n;
     multiply(isa, left, right.columns(), &mut |rows, columns, tile| {
         for (row, sums) in rows.zip(tile.chunks_exact_mut(NR)) {
-            let sums = &mut sums[..columns.len()];
-            let (of_sum, of_zero) = (&terms.of_sum[columns.clone()], &terms.of_zero[columns.clone()]);
-            correct(isa, sums, left.sums[row], of_sum, left_zeros[row], of_zero);
-            let at = row * n + columns.start..row * n + columns.end;
-            match &mut target {
-                Target::Sums(out) => out[at].copy_from_slice(sums),
-                Target::Stored(rule, out) => rule.columns.row(isa, sums, columns.clone(), &mut out[at]),
+            let (sums, at) = (&mut sums[..columns.len()], row * n + columns.start..row * n + columns.end);
+            let zero = left_zeros[if left_zeros.len() == 1 { 0 } else { row }];
+            match (&mut *target, terms.one_of_sum) {
+                // What is the same for all columns is added where sums are stored, the zero point's terms are part of the rule.
+                (Target::Stored(rule, out), Some(of_sum)) => {
+                    rule.columns.row(isa, sums, left.sums[row].wrapping_mul(of_sum), columns.clone(), &mut out[at]);
+                }
+                (target, _) => {
+                    let (of_sum, of_zero) = (&terms.of_sum[columns.clone()], &terms.of_zero[columns.clone()]);
+                    match target {
+                        Target::Sums(out) => {
+                            correct(isa, sums, left.sums[row], of_sum, zero, of_zero);
+                            out[at].copy_from_slice(sums);
+                        }
+                        Target::Stored(rule, out) => {
+                            correct(isa, sums, left.sums[row], of_sum, 0, of_zero);
+                            rule.columns.row(isa, sums, 0, columns.clone(), &mut out[at]);
+                        }
+                    }
+                }
             }
         }
     });
@@ -132,13 +149,13 @@ impl Prepared {
         follower: Option<Follower<'_>>,
     ) -> OpResult<Option<Prepared>> {
         let ([k, n], 1) = (b.shape(), a_zero.len()) else { return Ok(None) };
-        let values = bytes_of(b.data())?;
         let zero = bytes_of(b_zero.data())?;
         let zeros: Vec<u8> = (0..zero.values.len()).map(|at| zero.as_u8(at)).collect();
-        let right = Right::new(*k, *n, |at| values.as_u8(at));
+        let right = Right::new(Isa::detect(), *k, *n, bytes_of(b.data())?);
         let terms = Terms::new(&right, &zeros);
         let zero = i32::from(bytes_of(a_zero.data())?.as_i8(0));
-        let rule = follower.map(|follower| Rule::new(follower, &[])).transpose()?;
+        let constants: Vec<i32> = terms.of_zero.iter().map(|of_zero| zero.wrapping_mul(*of_zero)).collect();
+        let rule = follower.map(|follower| Rule::new(follower, &constants)).transpose()?;
         Ok(Some(Prepared { terms, right, zero, rule }))
     }
 
@@ -155,9 +172,8 @@ impl Prepared {
             return Err("inner dimensions differ".into());
         }
         let (isa, m, n) = (Isa::detect(), rows.iter().product::<usize>(), self.right.n);
-        let left = Left::rows(m, *k, bytes);
-        let zeros = vec![self.zero; m];
-        let product = |target| product(isa, &left, &zeros, &self.right, &self.terms, target);
+        let left = Left::rows(isa, m, *k, bytes);
+        let product = |mut target| product(isa, &left, &[self.zero], &self.right, &self.terms, &mut target);
         let data = match &self.rule {
             None => {
                 let mut sums = vec![0; m * n];

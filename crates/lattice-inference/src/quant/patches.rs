@@ -207,7 +207,7 @@ impl Layout {
 }
 
 /// One word from each place of four rows.
-fn interleave(isa: Isa, rows: [&[u8]; WORD], flip: u32, out: &mut [u32]) {
+pub(crate) fn interleave(isa: Isa, rows: [&[u8]; WORD], flip: u32, out: &mut [u32]) {
     assert!(rows.iter().all(|row| row.len() >= out.len()), "rows are as long as their words");
     #[cfg(target_arch = "x86_64")]
     if isa == Isa::Vnni {

@@ -1,13 +1,14 @@
 //! What a loaded model does with the integers of its graph: weights packed, rescaling and tables done where sums are made,
 //! chains of functions of one byte as one table. It changes speed only: what a step leaves has the bits of its nodes.
 
-use super::bytes::bytes_of;
-use super::isa::{Isa, integer_kernel};
+use super::bytes::{bytes_of, row_sums};
+use super::isa::Isa;
+use super::moved::Moved;
 use super::requantize::{Follower, REQUANTIZE, into_data};
 use super::{conv, matmul, pairs, table};
 use crate::cost::node_results;
 use crate::graph::{Graph, Node};
-use crate::ops::{OpResult, OpSpec, cast, gather, reduce, tensor};
+use crate::ops::{OpResult, OpSpec, cast, gather, movement, reduce, tensor};
 use crate::tensor::{DType, Data, Tensor};
 use std::collections::BTreeMap;
 
@@ -20,8 +21,8 @@ pub(crate) enum Prepared {
     Table(Tensor),
     /// The sums of rows of so many bytes, and the shape of all sums.
     RowSums(usize, Vec<usize>),
-    /// Every byte so many times, and the result's shape.
-    Repeat(usize, Vec<usize>),
+    /// Rows in other places, and the result's shape.
+    Moved(Moved, Vec<usize>),
 }
 
 impl Prepared {
@@ -35,21 +36,12 @@ impl Prepared {
                 let bytes = bytes_of(x.data())?;
                 let mut sums = vec![0; shape.iter().product()];
                 if *columns > 0 {
-                    row_sums(Isa::detect(), bytes.values, bytes.flip, *columns, &mut sums);
+                    let moved = if bytes.flip == 0 { 0 } else { 128 };
+                    row_sums(Isa::detect(), bytes, *columns, moved, &mut sums);
                 }
                 tensor(shape, Data::I32(sums))
             }
-            Prepared::Repeat(times, shape) => {
-                let bytes = bytes_of(x.data())?;
-                let mut y = vec![0; bytes.values.len() * times];
-                match times {
-                    2 => repeat::<2>(bytes.values, &mut y),
-                    4 => repeat::<4>(bytes.values, &mut y),
-                    8 => repeat::<8>(bytes.values, &mut y),
-                    _ => y.chunks_exact_mut(*times).zip(bytes.values).for_each(|(y, byte)| y.fill(*byte)),
-                }
-                tensor(shape, into_data(x.dtype(), y)?)
-            }
+            Prepared::Moved(moved, shape) => moved.run(x, shape),
         }
     }
 
@@ -59,23 +51,8 @@ impl Prepared {
             Prepared::MatMul(product) => product.bytes(),
             Prepared::Conv(conv) => conv.bytes(),
             Prepared::Table(entries) => entries.size_bytes(),
-            Prepared::RowSums(..) | Prepared::Repeat(..) => 0,
-        }
-    }
-}
-
-/// Every byte `N` times.
-fn repeat<const N: usize>(x: &[u8], y: &mut [u8]) {
-    x.iter().zip(y.as_chunks_mut::<N>().0).for_each(|(byte, y)| *y = [*byte; N]);
-}
-
-integer_kernel! {
-    /// Sums of rows, modulo 2^32; bytes that are i8 come with the flip that makes them u8.
-    fn row_sums(x: &[u8], flip: u8, columns: usize, sums: &mut [i32]) {
-        let moved = if flip == 0 { 0 } else { (columns as i32).wrapping_mul(128) };
-        for (row, sum) in x.chunks_exact(columns).zip(sums.iter_mut()) {
-            let total = row.iter().fold(0u32, |total, byte| total.wrapping_add(u32::from(byte ^ flip)));
-            *sum = (total as i32).wrapping_sub(moved);
+            Prepared::RowSums(..) => 0,
+            Prepared::Moved(moved, _) => moved.bytes(),
         }
     }
 }
@@ -192,7 +169,7 @@ impl<'g> Plan<'g> {
         }
         match node.op.code {
             code if code == cast::CAST.code => Ok(self.row_sums(node)),
-            code if code == gather::GATHER.code => Ok(self.repeat(node)),
+            code if [gather::GATHER.code, movement::TRANSPOSE.code].contains(&code) => Ok(self.moved(node)),
             code if code == matmul::INTEGER_MATMUL.code || code == conv::INTEGER_CONV.code => self.product(node),
             _ => Ok(None),
         }
@@ -238,19 +215,23 @@ impl<'g> Plan<'g> {
         Ok(Some(Step { prepared, input: *x, output, covers }))
     }
 
-    /// Bytes that are enlarged along the last dimension, each to its nearest neighbours.
-    fn repeat(&self, node: &Node) -> Option<Step> {
-        let types = self.graph.types();
-        let (x, y) = (&types[node.inputs[0] as usize], &types[node.first_output as usize]);
-        let last = x.shape.len().checked_sub(1)?;
-        let indices = self.graph.constant(node.inputs[1])?.to_i64s()?;
-        let times = indices.len().checked_div(x.shape[last]).filter(|times| *times > 0)?;
-        let fits = matches!(x.dtype, DType::I8 | DType::U8)
-            && node.attributes.read_axis(0, x.shape.len()) == Ok(last)
-            && indices.len() == times * x.shape[last]
-            && indices.iter().enumerate().all(|(i, &index)| index == (i / times) as i64);
-        let prepared = Prepared::Repeat(times, y.shape.clone());
-        fits.then(|| Step { prepared, input: node.inputs[0], output: node.first_output, covers: Vec::new() })
+    /// Bytes that change their places by whole rows.
+    fn moved(&self, node: &Node) -> Option<Step> {
+        let x = &self.graph.types()[node.inputs[0] as usize];
+        if !matches!(x.dtype, DType::I8 | DType::U8) {
+            return None;
+        }
+        let moved = if node.op.code == movement::TRANSPOSE.code {
+            Moved::transposed(&node.attributes, &x.shape)?
+        } else {
+            let last = x.shape.len().checked_sub(1)?;
+            let indices = self.graph.constant(node.inputs[1])?.to_i64s()?;
+            let is_last = node.attributes.read_axis(0, x.shape.len()) == Ok(last);
+            Moved::repeated(x.shape[last], &indices).filter(|_| is_last)?
+        };
+        let shape = self.graph.types()[node.first_output as usize].shape.clone();
+        let prepared = Prepared::Moved(moved, shape);
+        Some(Step { prepared, input: node.inputs[0], output: node.first_output, covers: Vec::new() })
     }
 
     /// Bytes widened only to be summed over the last dimensions.

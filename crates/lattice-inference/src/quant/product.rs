@@ -5,8 +5,9 @@
 //! [`MR`] x [`NR`] sums is finished over the whole of k before it is handed on, so nothing wider than a byte is stored between
 //! two operators.
 
-use super::bytes::Bytes;
-use super::isa::Isa;
+use super::bytes::{Bytes, column_sums, row_sums};
+use super::isa::{Isa, integer_kernel};
+use super::patches::interleave;
 use core::ops::Range;
 
 /// Rows of a left panel.
@@ -53,30 +54,38 @@ impl Left {
     }
 
     /// Packs the rows of a row-major [m, k] matrix of bytes, moved to i8.
-    pub(crate) fn rows(m: usize, k: usize, x: Bytes<'_>) -> Left {
+    pub(crate) fn rows(isa: Isa, m: usize, k: usize, x: Bytes<'_>) -> Left {
         let words = k.div_ceil(WORD);
         let mut panels = vec![0; m.div_ceil(MR) * words * MR];
-        let mut sums = Vec::with_capacity(m);
-        let flip = x.flip ^ 0x80;
-        let mask = i32::from_le_bytes([flip; WORD]);
-        for (row, x) in x.values.chunks_exact(k.max(1)).enumerate().take(m) {
-            let panel = &mut panels[row / MR * words * MR..][..words * MR];
-            let (whole, rest) = x.as_chunks::<WORD>();
-            for (out, bytes) in panel[row % MR..].iter_mut().step_by(MR).zip(whole) {
-                *out = i32::from_le_bytes(*bytes) ^ mask;
-            }
-            for (i, byte) in rest.iter().enumerate() {
-                panel[whole.len() * MR + row % MR] |= i32::from(byte ^ flip) << (8 * i);
-            }
-            sums.push(x.iter().map(|byte| i32::from((byte ^ flip) as i8)).sum());
+        let mut sums = vec![0; m];
+        if k > 0 {
+            row_sums(isa, x, k, 128, &mut sums);
+            let blocks = x.values.chunks(MR * k).zip(panels.chunks_exact_mut(words * MR));
+            blocks.for_each(|(rows, panel)| pack_rows(isa, rows, k, x.flip ^ 0x80, panel));
         }
-        sums.resize(m, 0);
         Left { m, words, panels, sums }
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         (self.panels.len() + self.sums.len()) * 4
+    }
+}
+
+integer_kernel! {
+    /// Packs at most [`MR`] rows of `k` bytes.
+    fn pack_rows(x: &[u8], k: usize, flip: u8, panel: &mut [i32]) {
+        let mask = i32::from_le_bytes([flip; WORD]);
+        let panel = panel.as_chunks_mut::<MR>().0;
+        for (row, x) in x.chunks_exact(k).enumerate().take(MR) {
+            let (whole, rest) = x.as_chunks::<WORD>();
+            for (bytes, out) in whole.iter().zip(panel.iter_mut()) {
+                out[row] = i32::from_le_bytes(*bytes) ^ mask;
+            }
+            for (i, byte) in rest.iter().enumerate() {
+                panel[whole.len()][row] |= i32::from(byte ^ flip) << (8 * i as u32);
+            }
+        }
     }
 }
 
@@ -92,17 +101,21 @@ pub(crate) struct Right {
 }
 
 impl Right {
-    /// Packs a row-major [k, n] matrix whose element at a flat position is `at(position)`.
-    pub(crate) fn new(k: usize, n: usize, at: impl Fn(usize) -> u8) -> Right {
+    /// Packs a row-major [k, n] matrix of bytes, moved to u8.
+    pub(crate) fn new(isa: Isa, k: usize, n: usize, x: Bytes<'_>) -> Right {
         let words = k.div_ceil(WORD);
         let mut panels = vec![0; n.div_ceil(NR) * words * NR];
-        let mut sums = vec![0i32; n];
-        for step in 0..k {
-            for (column, sum) in sums.iter_mut().enumerate() {
-                let value = at(step * n + column);
-                *sum += i32::from(value);
-                panels[(column / NR * words + step / WORD) * NR + column % NR] |=
-                    u32::from(value) << (8 * (step % WORD));
+        let mut sums = vec![0; n];
+        if n > 0 {
+            column_sums(isa, x.values, x.flip, &mut sums);
+        }
+        let flip = u32::from_le_bytes([x.flip; WORD]);
+        for (p, panel) in panels.chunks_exact_mut((words * NR).max(1)).enumerate() {
+            let columns = p * NR..n.min((p + 1) * NR);
+            for (word, out) in panel.as_chunks_mut::<NR>().0.iter_mut().enumerate() {
+                // Rows that the last word lacks meet zeros of the left operand.
+                let row = |i: usize| &x.values[(word * WORD + i).min(k - 1) * n..][columns.clone()];
+                interleave(isa, [row(0), row(1), row(2), row(3)], flip, &mut out[..columns.len()]);
             }
         }
         Right { k, n, panels, offsets: (0..words).map(|word| word * NR).collect(), sums }

@@ -140,7 +140,7 @@ fn run(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let (isa, mut y) = (Isa::detect(), vec![0; sums.len()]);
     if inner == 1 {
         let rows = sums.chunks_exact(size.max(1)).zip(y.chunks_exact_mut(size.max(1)));
-        rows.for_each(|(x, y)| rule.columns.row(isa, x, 0..size, y));
+        rows.for_each(|(x, y)| rule.columns.row(isa, x, 0, 0..size, y));
     } else {
         let rows = sums.chunks_exact(inner.max(1)).zip(y.chunks_exact_mut(inner.max(1))).enumerate();
         rows.for_each(|(i, (x, y))| requantize_row(isa, x, rule.columns.at(i % size), y));

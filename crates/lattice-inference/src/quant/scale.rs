@@ -326,24 +326,28 @@ impl Columns {
         &self.roundings[at]
     }
 
-    /// `y[i] = rounding[i](x[i])` for some columns.
-    pub(crate) fn row(&self, isa: Isa, x: &[i32], at: core::ops::Range<usize>, y: &mut [u8]) {
+    /// `y[i] = rounding[i](x[i] + extra)` for some columns.
+    pub(crate) fn row(&self, isa: Isa, x: &[i32], extra: i32, at: core::ops::Range<usize>, y: &mut [u8]) {
         match (&self.roundings[..], &self.parts) {
-            ([one], _) => requantize_row(isa, x, one, y),
-            (all, None) => x.iter().zip(&all[at]).zip(y).for_each(|((x, rounding), y)| *y = rounding.any(*x)),
-            (all, Some(parts)) => upper_columns(isa, x, parts, at, all[0].range, y),
+            ([one], _) => requantize_row(isa, x, &Rounding { bias: one.bias.wrapping_add(extra), ..*one }, y),
+            (all, None) => {
+                let pairs = x.iter().zip(&all[at]).zip(y);
+                pairs.for_each(|((x, rounding), y)| *y = rounding.any(x.wrapping_add(extra)));
+            }
+            (all, Some(parts)) => upper_columns(isa, x, extra, parts, at, all[0].range, y),
         }
     }
 }
 
 integer_kernel! {
     /// [`Rounding::upper`] of neighbouring columns.
-    fn upper_columns(x: &[i32], parts: &Parts, at: core::ops::Range<usize>, range: Range, y: &mut [u8]) {
+    fn upper_columns(x: &[i32], extra: i32, parts: &Parts, at: core::ops::Range<usize>, range: Range, y: &mut [u8]) {
         let Parts { biases, multipliers, addends, shifts } = parts;
         let (biases, multipliers) = (&biases[at.clone()], &multipliers[at.clone()]);
         let parts = biases.iter().zip(multipliers).zip(&addends[at.clone()]).zip(&shifts[at]);
         for ((x, y), (((bias, multiplier), addend), shift)) in x.iter().zip(y.iter_mut()).zip(parts) {
-            let v = i64::from(x.wrapping_add(*bias)).wrapping_mul(i64::from(*multiplier)).wrapping_add(*addend);
+            let x = x.wrapping_add(extra).wrapping_add(*bias);
+            let v = i64::from(x).wrapping_mul(i64::from(*multiplier)).wrapping_add(*addend);
             *y = ((v >> 32) as i32).wrapping_shr(*shift).clamp(range.low, range.high) as u8;
         }
     }
@@ -422,7 +426,7 @@ mod tests {
             let columns = Columns::new(roundings.clone());
             for isa in Isa::all() {
                 let mut y = vec![0; x.len()];
-                columns.row(isa, &x, 0..x.len(), &mut y);
+                columns.row(isa, &x, 0, 0..x.len(), &mut y);
                 prop_assert_eq!(&y, &want);
                 for i in 0..x.len() {
                     requantize_row(isa, &x[i..=i], &roundings[i], &mut y[i..=i]);
