@@ -9,7 +9,7 @@ use crate::{
     chain::{Chain, Effects, put_sink},
     committee,
     error::ChainError,
-    intake::Orphans,
+    orphans::Orphans,
 };
 use alloy_primitives::B256;
 use lattice_consensus::{GhostdagData, Merged};

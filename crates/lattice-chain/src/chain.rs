@@ -18,7 +18,7 @@ use lattice_consensus::{
 use lattice_state::{Layers, Retention, State, StateDiff};
 use lattice_storage::{Batch, Kv, KvRead, StorageFault, Table};
 use lattice_types::{
-    Attestation, Certificate, ChainSpec, CheckedBlock, CheckedVote, Checkpoint, DagHeader, Evidence, EvmBlock,
+    Certificate, ChainSpec, CheckedAttestation, CheckedBlock, CheckedVote, Checkpoint, DagHeader, Evidence, EvmBlock,
     RecoveredTx, bls,
 };
 use std::{collections::BTreeSet, ops::ControlFlow, sync::Arc};
@@ -45,7 +45,7 @@ pub enum Input {
         vrf: bls::Signature,
     },
     /// A validator's word that it holds a pending model; blocks carry a certificate once two thirds have given it.
-    Attestation(Attestation),
+    Attestation(CheckedAttestation),
     /// A vote, ours or a peer's.
     Vote(CheckedVote),
     /// Evidence of an offence, which [`Evidence::check`] found good.

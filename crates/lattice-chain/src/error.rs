@@ -9,6 +9,7 @@ use lattice_consensus::InvalidHeader;
 use lattice_execution::{ExecutionError, SimulationError};
 use lattice_state::StateFault;
 use lattice_storage::{StorageFault, artifact::ArtifactError};
+use lattice_types::{InvalidBlock, InvalidEvidence, bls::InvalidBls};
 
 /// Why an input was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,23 @@ pub enum ChainError {
     /// Disk or program failure: the node must stop.
     #[error("fault: {0}")]
     Fault(String),
+}
+
+/// Why something is refused before the chain sees it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckRefused {
+    /// The block is refused for good.
+    #[error("invalid block: {0}")]
+    Block(#[from] InvalidBlock),
+    /// The evidence convicts nobody.
+    #[error(transparent)]
+    Evidence(#[from] InvalidEvidence),
+    /// The signature does not verify.
+    #[error(transparent)]
+    Signature(#[from] InvalidBls),
+    /// As far as this node can tell, nobody is asked for the vote: there is no key to verify it with.
+    #[error("validator {0} is in no stake set that this node knows for the checkpoint of its vote")]
+    UnknownSigner(u32),
 }
 
 impl From<InvalidStanding> for ChainError {

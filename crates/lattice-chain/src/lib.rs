@@ -5,7 +5,7 @@
 //! input writes at most one atomic batch, and does so before its effects are told; opening the store is the only way
 //! to recover.
 //!
-//! Rooms: [`chain`](Chain) dispatches; `intake` inserts blocks and keeps orphans; `advance` moves the sink: executes,
+//! Rooms: [`chain`](Chain) dispatches; `intake` inserts blocks, `orphans` keeps those that lack parents; `advance` moves the sink: executes,
 //! disqualifies, reorganises; `committee` knows who may produce and vote and what is final; `template` builds our own blocks; `pool` keeps transactions; `blocks` reads and stages
 //! what is stored; `models` loads verified models; `prune` forgets what nobody needs; [`View`] is what everybody else reads.
 
@@ -18,6 +18,7 @@ mod error;
 mod intake;
 mod linear;
 mod models;
+mod orphans;
 mod penalty;
 mod pool;
 mod prune;
@@ -26,8 +27,10 @@ mod view;
 
 pub use backend::{Backend, HeadWatcher, SubmitReply};
 pub use chain::{Chain, ChainOptions, Effects, Input};
-pub use committee::{AttestationRefused, EvidenceRefused, InvalidStanding, TrustRefused, VoteRefused};
-pub use error::{ChainError, ModelError, ViewError};
+pub use committee::{
+    AttestationRefused, EvidenceRefused, InvalidStanding, Keyring, TrustRefused, Unchecked, VoteRefused,
+};
+pub use error::{ChainError, CheckRefused, ModelError, ViewError};
 pub use lattice_execution::{
     AiLane, CallOutcome, CallRequest, CallStatus, ExecutionError, FOR_GOOD, GasEstimate, ModelRecord, ModelStatus,
     ReadinessNeed, SimulationError, base_fee_next,

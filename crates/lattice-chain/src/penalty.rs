@@ -2,12 +2,12 @@
 
 use crate::{
     committee::{AttestationRefused, EvidenceRefused, InvalidStanding, VoteRefused},
-    error::ChainError,
+    error::{ChainError, CheckRefused},
 };
 use lattice_consensus::{InvalidHeader, finality::InvalidVote};
 
-/// A class of misbehaviour. What fails checks in isolation ([`lattice_types::check_in_isolation`], evidence, signatures of
-/// votes) is always [`Penalty::Fatal`]: everybody makes them before passing on.
+/// A class of misbehaviour. What fails checks in isolation ([`CheckRefused`]) is [`Penalty::Fatal`]: everybody makes them
+/// before passing on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Penalty {
     /// Honest peers do this too: they know more, or less, or have pruned less.
@@ -47,6 +47,16 @@ impl ChainError {
             Self::Refused(_) | Self::Trust(_) | Self::MissingParents(_) | Self::MissingArtifact(_) | Self::Fault(_) => {
                 Penalty::None
             }
+        }
+    }
+}
+
+impl CheckRefused {
+    /// What a peer deserves that brought what gave this error.
+    pub const fn penalty(&self) -> Penalty {
+        match self {
+            Self::Block(_) | Self::Evidence(_) | Self::Signature(_) => Penalty::Fatal,
+            Self::UnknownSigner(_) => Penalty::None,
         }
     }
 }

@@ -3,16 +3,13 @@
 use crate::{
     blocks::BlockReader,
     chain::Chain,
-    committee::{EpochSet, Standing, readiness_of},
+    committee::{Standing, readiness_of},
     error::{ChainError, ModelError, ViewError},
     linear::EthereumFacts,
     models::{ModelSignature, ModelStore, readiness_need},
 };
 use alloy_primitives::{Address, B256, Bytes};
-use lattice_consensus::{
-    GhostdagData,
-    eligibility::{EpochParams, EpochState},
-};
+use lattice_consensus::GhostdagData;
 use lattice_execution::{
     AiLane, BlockContext, BlockExecutor, CallOutcome, CallRequest, GasEstimate, ModelRecord, Occurrence, Outcome,
     Payee, ReadinessNeed, SimulationContext, SimulationError,
@@ -22,7 +19,7 @@ use lattice_execution::{
 };
 use lattice_state::{History, State};
 use lattice_storage::{KvRead, StorageFault, Table};
-use lattice_types::{ChainSpec, CheckedBlock, Checkpoint, DagHeader, EvmBlock, IncludedTx, SealKey, TxEnvelope};
+use lattice_types::{ChainSpec, CheckedBlock, Checkpoint, DagHeader, EvmBlock, IncludedTx, TxEnvelope};
 use std::{collections::BTreeSet, sync::Arc};
 
 pub use crate::blocks::BlockStatus;
@@ -143,26 +140,6 @@ impl View {
     /// What the node holds on to.
     pub const fn finality(&self) -> &FinalityFacts {
         &self.finality
-    }
-
-    /// What a block of this proposer and slot is sealed with, as far as the head tells.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn seal_key(&self, slot: u64, proposer: u32) -> Result<Option<SealKey>, StorageFault> {
-        let judged = self.epoch_at(slot)?;
-        let set = EpochSet::load(&*self.kv, &judged.set.block)?;
-        let key = set.and_then(|set| set.key(proposer).copied());
-        Ok(key.map(|public_key| SealKey { public_key, epoch_seed: judged.seed }))
-    }
-
-    /// The epoch of a slot as the head sees it.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub fn epoch_at(&self, slot: u64) -> Result<EpochState, StorageFault> {
-        let standing = Standing::load(&*self.kv, &self.head.dag_hash)?;
-        Ok(standing.epoch.at(&EpochParams { epoch_slots: self.spec.epoch_slots }, slot))
     }
 
     /// Number of the oldest block that is kept with its transactions and receipts. Of those before, only the genesis is.

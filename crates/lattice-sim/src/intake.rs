@@ -40,7 +40,7 @@ impl World {
                     self.input(to, Input::Evidence((**evidence).clone()));
                 }
             }
-            Message::Attestation(attestation) => self.input(to, Input::Attestation(**attestation)),
+            Message::Attestation(attestation) => self.input(to, Input::Attestation((**attestation).into())),
             Message::Transaction(tx) => self.input(to, Input::Transaction(Box::new((**tx).clone()))),
         }
         self.relay(to, from, &message);

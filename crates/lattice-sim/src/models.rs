@@ -77,7 +77,7 @@ impl World {
         if let Some(model) = &mut self.model {
             model.attested.entry(epoch).or_default().insert(validator);
         }
-        self.input(node, Input::Attestation(attestation));
+        self.input(node, Input::Attestation(attestation.into()));
         self.publish(node, &Message::Attestation(Arc::new(attestation)), |_| true);
     }
 

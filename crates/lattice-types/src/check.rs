@@ -5,7 +5,7 @@
 use crate::{
     ai_gas::AiGasSum,
     block::{DagBlock, DagHeader},
-    bls::{self, Domain},
+    bls::{self, CheckedKey, Claim, Domain, InvalidBls},
     evidence::InvalidEvidence,
     limits,
     spec::ChainSpec,
@@ -120,18 +120,47 @@ impl SealKey {
     /// # Errors
     /// [`InvalidBlock::Vrf`] or [`InvalidBlock::Signature`].
     pub fn verify(&self, header: &DagHeader, chain_id: u64) -> Result<(), InvalidBlock> {
-        let content = bls::vrf_content(&self.epoch_seed, header.slot);
-        let signed = header.signing_hash();
-        let vrf = (Domain::Vrf, content.as_slice(), &header.vrf);
-        if bls::verify_both(&self.public_key, chain_id, [vrf, (Domain::Block, &signed[..], &header.signature)]).is_ok()
-        {
-            return Ok(());
-        }
-        // Which of the two is it?
-        bls::verify(&self.public_key, Domain::Vrf, chain_id, &content, &header.vrf).map_err(|_| InvalidBlock::Vrf)?;
-        bls::verify(&self.public_key, Domain::Block, chain_id, signed.as_slice(), &header.signature)
-            .map_err(|_| InvalidBlock::Signature)
+        let key = CheckedKey::new(&self.public_key).map_err(|_| InvalidBlock::Vrf)?;
+        let found = bls::verify_each(&self.claims(&key, header, chain_id));
+        Self::verdict([found[0], found[1]])
     }
+
+    /// What a header claims of this key, which was checked: VRF, then signature.
+    pub fn claims(&self, key: &CheckedKey, header: &DagHeader, chain_id: u64) -> [Claim; 2] {
+        let slot = bls::vrf_content(&self.epoch_seed, header.slot);
+        let vrf = Claim::new(key, Domain::Vrf, chain_id, &slot, &header.vrf);
+        [vrf, Claim::new(key, Domain::Block, chain_id, header.signing_hash().as_slice(), &header.signature)]
+    }
+
+    /// What came of these claims, as one.
+    ///
+    /// # Errors
+    /// [`InvalidBlock::Vrf`] or [`InvalidBlock::Signature`].
+    pub fn verdict([vrf, signature]: [Result<(), InvalidBls>; 2]) -> Result<(), InvalidBlock> {
+        vrf.map_err(|_| InvalidBlock::Vrf)?;
+        signature.map_err(|_| InvalidBlock::Signature)
+    }
+}
+
+/// What came of an aggregate signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetVerdict {
+    /// DAG hash of the chain block at which the stake set is read whose members it was verified with.
+    pub set: B256,
+    /// Whether it is theirs.
+    pub verdict: Result<(), InvalidBls>,
+}
+
+/// What is known of a block's signatures before its past is, each with what it was verified with: it counts only where the
+/// past says the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdicts {
+    /// Of VRF and signature.
+    pub seal: Option<(SealKey, Result<(), InvalidBlock>)>,
+    /// Of the body's certificates, in order; those that are missing are not known.
+    pub certificates: Vec<Option<SetVerdict>>,
+    /// Of the body's readiness certificates, in the same way.
+    pub readiness: Vec<Option<SetVerdict>>,
 }
 
 /// A block whose checks in isolation passed, with its hash and its transactions' senders.
@@ -140,7 +169,7 @@ pub struct CheckedBlock {
     block: Arc<DagBlock>,
     hash: B256,
     senders: Vec<Address>,
-    sealed_with: Option<SealKey>,
+    verdicts: Verdicts,
 }
 
 impl CheckedBlock {
@@ -159,10 +188,15 @@ impl CheckedBlock {
         &self.senders
     }
 
+    /// What is known of its signatures.
+    pub const fn verdicts(&self) -> &Verdicts {
+        &self.verdicts
+    }
+
     /// The key and seed with which VRF and signature were found good; `None` when nobody looked yet, or it was not this
     /// key.
-    pub const fn sealed_with(&self) -> Option<&SealKey> {
-        self.sealed_with.as_ref()
+    pub fn sealed_with(&self) -> Option<&SealKey> {
+        self.verdicts.seal.as_ref().filter(|(_, verdict)| verdict.is_ok()).map(|(seal, _)| seal)
     }
 
     /// A block that needs no second look: this node has just built it from recovered transactions, or reads it back from
@@ -170,14 +204,19 @@ impl CheckedBlock {
     pub fn trusted(block: DagBlock, senders: Vec<Address>) -> Self {
         assert_eq!(block.body.transactions.len(), senders.len(), "one sender a transaction");
         let hash = block.header.hash();
-        Self { block: Arc::new(block), hash, senders, sealed_with: None }
+        Self { block: Arc::new(block), hash, senders, verdicts: Verdicts::default() }
+    }
+
+    /// The same block, of whose signatures this was found.
+    #[must_use]
+    pub fn with_verdicts(self, verdicts: Verdicts) -> Self {
+        Self { verdicts, ..self }
     }
 
     /// The same block, known to be sealed with this: by the node that has just signed it.
     #[must_use]
-    pub const fn with_seal(mut self, seal: SealKey) -> Self {
-        self.sealed_with = Some(seal);
-        self
+    pub fn with_seal(self, seal: SealKey) -> Self {
+        self.with_verdicts(Verdicts { seal: Some((seal, Ok(()))), ..Verdicts::default() })
     }
 }
 
@@ -201,9 +240,8 @@ pub fn check_in_isolation(
     check_counts(&block)?;
     let senders = check_transactions(&block, spec)?;
     check_evidence(&block, spec)?;
-    let sealed_with = likely.filter(|key| key.verify(&block.header, spec.chain_id).is_ok()).copied();
-    let hash = block.header.hash();
-    Ok(CheckedBlock { block: Arc::new(block), hash, senders, sealed_with })
+    let seal = likely.map(|key| (*key, key.verify(&block.header, spec.chain_id)));
+    Ok(CheckedBlock::trusted(block, senders).with_verdicts(Verdicts { seal, ..Verdicts::default() }))
 }
 
 fn check_counts(block: &DagBlock) -> Result<(), InvalidBlock> {

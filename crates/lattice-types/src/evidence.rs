@@ -7,6 +7,7 @@ use crate::{
     block::DagHeader,
     bls::{self, Domain, InvalidBls},
     finality::{Offence, Vote},
+    limits,
 };
 use alloy_primitives::B256;
 use alloy_rlp::{BufMut, Decodable, Encodable, RlpDecodable, RlpEncodable};
@@ -60,6 +61,12 @@ pub enum InvalidEvidence {
     /// The headers are of different slots or producers.
     #[error("the headers of an evidence have one proposer and one slot")]
     OtherSlot,
+    /// A header names more parents than any chain allows: its signer may make it as large as it likes.
+    #[error("a header of an evidence names {got} parents, at most {} are allowed", limits::EVIDENCE_PARENTS_MAX)]
+    TooManyParents {
+        /// Parents named.
+        got: usize,
+    },
     /// A signature does not verify.
     #[error("evidence: {0}")]
     Signature(#[from] InvalidBls),
@@ -134,6 +141,10 @@ impl Evidence {
             }
             Self::Headers(pair) => {
                 for header in [&pair.first, &pair.second] {
+                    let got = header.parents.len();
+                    if got > limits::EVIDENCE_PARENTS_MAX {
+                        return Err(InvalidEvidence::TooManyParents { got });
+                    }
                     let signed = header.signing_hash();
                     bls::verify(key, Domain::Block, chain_id, signed.as_slice(), &header.signature)?;
                 }

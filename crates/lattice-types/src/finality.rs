@@ -1,7 +1,7 @@
 //! Words of finality as they travel and lie in blocks: checkpoints, votes, certificates. Their rules are the business of
 //! `lattice-consensus`; `docs/spec/consensus.md` states them.
 
-use crate::bls::{self, Domain, InvalidBls};
+use crate::bls::{self, CheckedKey, Claim, Domain, InvalidBls};
 use alloy_primitives::{B256, Bytes};
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 use std::fmt;
@@ -110,14 +110,27 @@ pub struct CheckedVote {
     public_key: bls::PublicKey,
 }
 
+impl SignedVote {
+    /// What it claims of a key.
+    pub fn claim(&self, key: &CheckedKey, chain_id: u64) -> Claim {
+        Claim::new(key, Domain::Vote, chain_id, &self.vote.encode(), &self.signature)
+    }
+
+    /// The vote after this claim was found to hold.
+    pub const fn verified_with(self, key: &CheckedKey) -> CheckedVote {
+        CheckedVote { vote: self, public_key: *key.bytes() }
+    }
+}
+
 impl CheckedVote {
     /// Verifies the signature; costly, so it happens before the chain's thread.
     ///
     /// # Errors
     /// When the signature does not verify with this key.
     pub fn check(vote: SignedVote, public_key: bls::PublicKey, chain_id: u64) -> Result<Self, InvalidBls> {
-        bls::verify(&public_key, Domain::Vote, chain_id, &vote.vote.encode(), &vote.signature)?;
-        Ok(Self { vote, public_key })
+        let key = CheckedKey::new(&public_key)?;
+        vote.claim(&key, chain_id).verify()?;
+        Ok(vote.verified_with(&key))
     }
 
     /// Signs a vote: what a node has signed itself needs no second look.

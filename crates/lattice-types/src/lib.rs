@@ -20,11 +20,11 @@ pub mod tx;
 
 pub use ai_gas::{AiGasSum, InvalidAiGas};
 pub use block::{DagBlock, DagBody, DagHeader};
-pub use check::{CheckedBlock, InvalidBlock, SealKey, check_in_isolation};
+pub use check::{CheckedBlock, InvalidBlock, SealKey, SetVerdict, Verdicts, check_in_isolation};
 pub use cid::Cid;
 pub use evidence::{Evidence, InvalidEvidence};
 pub use evm::{EvmBlock, IncludedTx, SkippedTx, TxReceipt};
 pub use finality::{Bitmap, Certificate, CheckedVote, Checkpoint, Offence, SignedVote, Vote};
-pub use readiness::{Attestation, ReadinessCertificate};
+pub use readiness::{Attestation, CheckedAttestation, ReadinessCertificate};
 pub use spec::{ChainSpec, Staking, Validator};
 pub use tx::{InvalidTx, RecoveredTx, TxEnvelope, decode_transaction, recover};

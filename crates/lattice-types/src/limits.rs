@@ -12,6 +12,8 @@ pub const READINESS_PER_BLOCK_MAX: usize = 16;
 pub const CERTIFICATES_PER_BLOCK_MAX: usize = 16;
 /// Pieces of evidence in one DAG block.
 pub const EVIDENCE_PER_BLOCK_MAX: usize = 8;
+/// Parents of a header in evidence: more than a chain allows its blocks.
+pub const EVIDENCE_PARENTS_MAX: usize = 32;
 /// Bytes of a model's name on chain; longer text belongs into the artifact.
 pub const MODEL_NAME_BYTES_MAX: usize = 32;
 /// Bytes of one artifact: a frozen graph with its weights.

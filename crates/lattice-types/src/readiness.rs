@@ -44,9 +44,39 @@ pub struct Attestation {
 }
 
 impl Attestation {
+    /// What it claims of a key.
+    pub fn claim(&self, key: &bls::CheckedKey, chain_id: u64) -> bls::Claim {
+        let content = content(&self.model_id, self.epoch);
+        bls::Claim::new(key, bls::Domain::Readiness, chain_id, &content, &self.signature)
+    }
+
     /// Signs one.
     pub fn sign(model_id: B256, epoch: u64, signer: u32, key: &bls::SecretKey, chain_id: u64) -> Self {
         let signature = key.sign(bls::Domain::Readiness, chain_id, &content(&model_id, epoch));
         Self { model_id, epoch, signer, signature }
+    }
+}
+
+/// An attestation with what is known of its signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CheckedAttestation {
+    /// The attestation.
+    pub attestation: Attestation,
+    /// The key that it was verified with, and what came of it; `None` when nobody looked yet. Whether the key is the signer's
+    /// is the chain's to say.
+    pub verdict: Option<(bls::PublicKey, Result<(), bls::InvalidBls>)>,
+}
+
+impl CheckedAttestation {
+    /// Signs one: what a node has signed itself needs no second look.
+    pub fn sign(model_id: B256, epoch: u64, signer: u32, key: &bls::SecretKey, chain_id: u64) -> Self {
+        let attestation = Attestation::sign(model_id, epoch, signer, key, chain_id);
+        Self { attestation, verdict: Some((key.public_key(), Ok(()))) }
+    }
+}
+
+impl From<Attestation> for CheckedAttestation {
+    fn from(attestation: Attestation) -> Self {
+        Self { attestation, verdict: None }
     }
 }

@@ -11,9 +11,8 @@ use lattice_consensus::{
 };
 use lattice_storage::{Batch, StorageFault};
 use lattice_types::{
-    Certificate, CheckedBlock, Checkpoint, DagBody, InvalidBlock, ReadinessCertificate, SealKey,
-    bls::{self, Domain, InvalidBls},
-    readiness,
+    Certificate, CheckedBlock, Checkpoint, DagBody, InvalidBlock, ReadinessCertificate, SealKey, SetVerdict,
+    bls::{self, InvalidBls},
 };
 use std::sync::Arc;
 
@@ -125,18 +124,20 @@ impl Chain {
             return Err(InvalidStanding::Convicted(header.proposer).into());
         }
         let seal = SealKey { public_key: key, epoch_seed: judged.seed };
-        if block.sealed_with() != Some(&seal) {
-            seal.verify(header, self.spec.chain_id).map_err(InvalidStanding::Seal)?;
-        }
+        let verdicts = block.verdicts();
+        let known = verdicts.seal.as_ref().filter(|(with, _)| *with == seal).map(|(_, verdict)| verdict.clone());
+        known.unwrap_or_else(|| seal.verify(header, self.spec.chain_id)).map_err(InvalidStanding::Seal)?;
         if !params.wins(&set, header.proposer, &header.vrf) {
             let (proposer, slot) = (header.proposer, header.slot);
             return Err(InvalidStanding::NotEligible { proposer, slot }.into());
         }
-        for certificate in &block.block().body.readiness {
-            self.check_readiness(certificate, judged.epoch, &set)?;
+        for (at, certificate) in block.block().body.readiness.iter().enumerate() {
+            let known = verdict_with(&verdicts.readiness, at, &judged.set.block);
+            self.check_readiness(certificate, judged.epoch, &set, known)?;
         }
-        for certificate in &block.block().body.certificates {
-            self.check_certificate(certificate, &header.parents, &parent.finality, batch)?;
+        for (at, certificate) in block.block().body.certificates.iter().enumerate() {
+            let known = |set: &B256| verdict_with(&verdicts.certificates, at, set);
+            self.check_certificate(certificate, &header.parents, &parent.finality, known, batch)?;
         }
         let mut standing = self.after_merging(&parent, data, &self.merge(data)?)?;
         standing.take(&block.block().body);
@@ -181,6 +182,7 @@ impl Chain {
         certificate: &Certificate,
         parents: &[B256],
         finality: &Finality,
+        known: impl Fn(&B256) -> Option<Result<(), InvalidBls>>,
         batch: &mut Batch,
     ) -> Result<(), ChainError> {
         let target = certificate.vote.target;
@@ -194,19 +196,15 @@ impl Chain {
             return Err(refuse(InvalidCertificate::TargetNotInPast).into());
         }
         let facts = self.target_facts(&certificate.vote)?;
-        let set = self.set_of_target(&target.hash, batch)?;
+        let (source, set) = self.set_of_target(&target.hash, batch)?;
         check_certificate(certificate, &self.committee.params().checkpoints, set.set(), facts.as_ref())
             .map_err(refuse)?;
         let id = keccak256(alloy_rlp::encode(certificate));
         if self.committee.verified.contains(&id) {
             return Ok(());
         }
-        let content = certificate.vote.encode();
-        set.keys(&certificate.signers)
-            .and_then(|keys| {
-                let (chain_id, signature) = (self.spec.chain_id, &certificate.signature);
-                bls::verify_aggregate_checked(&keys, Domain::Vote, chain_id, &content, signature)
-            })
+        known(&source)
+            .unwrap_or_else(|| set.certificate_claim(certificate, self.spec.chain_id)?.verify())
             .map_err(|error| InvalidStanding::CertificateSignature { target, error })?;
         self.committee.verified.put(id, ());
         Ok(())
@@ -225,10 +223,15 @@ impl Chain {
         }))
     }
 
-    /// The stake set that votes for a block of the DAG: that of the epoch of its slot.
-    pub(crate) fn set_of_target(&mut self, target: &B256, batch: &mut Batch) -> Result<Arc<EpochSet>, ChainError> {
+    /// The stake set that votes for a block of the DAG, that of the epoch of its slot, and where it is read.
+    pub(crate) fn set_of_target(
+        &mut self,
+        target: &B256,
+        batch: &mut Batch,
+    ) -> Result<(B256, Arc<EpochSet>), ChainError> {
         let source = self.committee.standing(target)?.epoch.set;
-        Ok(self.set_at(&source, batch)?.ok_or(InvalidStanding::UnknownSet(source.block))?)
+        let set = self.set_at(&source, batch)?.ok_or(InvalidStanding::UnknownSet(source.block))?;
+        Ok((source.block, set))
     }
 
     fn check_readiness(
@@ -236,6 +239,7 @@ impl Chain {
         certificate: &ReadinessCertificate,
         epoch: u64,
         set: &EpochSet,
+        known: Option<Result<(), InvalidBls>>,
     ) -> Result<(), InvalidStanding> {
         let model = certificate.model_id;
         if certificate.epoch != epoch {
@@ -247,12 +251,8 @@ impl Chain {
         if !(if is_two_thirds { set.set().is_quorum(signed) } else { set.set().is_half(signed) }) {
             return Err(InvalidStanding::ReadinessStake { model, is_two_thirds, signed, total: set.set().total() });
         }
-        let content = readiness::content(&model, epoch);
-        set.keys(&certificate.signers)
-            .and_then(|keys| {
-                let (chain_id, signature) = (self.spec.chain_id, &certificate.signature);
-                bls::verify_aggregate_checked(&keys, Domain::Readiness, chain_id, &content, signature)
-            })
+        known
+            .unwrap_or_else(|| set.readiness_claim(certificate, self.spec.chain_id)?.verify())
             .map_err(|error| InvalidStanding::ReadinessSignature { model, error })
     }
 
@@ -276,6 +276,11 @@ impl Chain {
         }
         Ok(outcome.err())
     }
+}
+
+/// What came of a certificate of a block, if it was verified with the set that is read there.
+fn verdict_with(verdicts: &[Option<SetVerdict>], at: usize, set: &B256) -> Option<Result<(), InvalidBls>> {
+    verdicts.get(at).copied().flatten().filter(|known| known.set == *set).map(|known| known.verdict)
 }
 
 impl Standing {

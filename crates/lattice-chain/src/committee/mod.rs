@@ -4,7 +4,9 @@
 //! and arithmetic live in `lattice-consensus`, this room looks up what they ask for and checks signatures. What has
 //! only been heard of (votes, certificates, evidence that no block carries yet) is kept in bounded pools.
 
+mod early;
 mod judge;
+mod keyring;
 mod offences;
 mod readiness;
 mod registry;
@@ -15,6 +17,7 @@ mod votes;
 
 pub use judge::InvalidStanding;
 pub(crate) use judge::apply;
+pub use keyring::{Keyring, Unchecked};
 pub use offences::EvidenceRefused;
 pub use readiness::AttestationRefused;
 pub(crate) use readiness::readiness_of;

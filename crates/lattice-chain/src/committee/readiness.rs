@@ -11,9 +11,9 @@ use lattice_execution::{Readiness, ReadinessNeed};
 use lattice_state::State;
 use lattice_storage::Batch;
 use lattice_types::{
-    Attestation, Bitmap, DagBody, ReadinessCertificate,
-    bls::{self, Domain, InvalidBls, Signature},
-    limits, readiness,
+    Attestation, Bitmap, CheckedAttestation, DagBody, ReadinessCertificate,
+    bls::{self, CheckedKey, InvalidBls, Signature},
+    limits,
 };
 use std::collections::BTreeMap;
 
@@ -53,8 +53,10 @@ pub enum AttestationRefused {
 /// Attestations by epoch and model, then by signer.
 #[derive(Debug, Default)]
 pub struct Attestations {
-    given: BTreeMap<(u64, B256), BTreeMap<u32, Signature>>,
+    given: ByModel,
 }
+
+type ByModel = BTreeMap<(u64, B256), BTreeMap<u32, Signature>>;
 
 impl Attestations {
     fn forget_before(&mut self, epoch: u64) {
@@ -70,9 +72,14 @@ pub(crate) fn readiness_of(body: &DagBody, epoch: u64) -> impl Iterator<Item = R
 
 impl Chain {
     /// Takes a validator's word on a model.
-    pub(crate) fn take_attestation(&mut self, now_ms: u64, attestation: &Attestation) -> Result<Effects, ChainError> {
-        let Attestation { model_id, epoch, signer, signature } = *attestation;
-        if readiness_need(&self.head_state()?, &model_id, epoch) == ReadinessNeed::None {
+    pub(crate) fn take_attestation(
+        &mut self,
+        now_ms: u64,
+        checked: &CheckedAttestation,
+    ) -> Result<Effects, ChainError> {
+        let Attestation { model_id, epoch, signer, signature } = checked.attestation;
+        let state = self.head_state()?;
+        if readiness_need(&state, &model_id, epoch) == ReadinessNeed::None {
             return Err(AttestationRefused::NotNeeded { model: model_id, epoch }.into());
         }
         let epochs = self.committee.params().epochs;
@@ -88,14 +95,19 @@ impl Chain {
         self.commit(batch)?;
         let key = set.as_ref().and_then(|set| set.key(signer));
         let key = key.ok_or(AttestationRefused::UnknownValidator(signer))?;
-        let content = readiness::content(&model_id, epoch);
-        bls::verify(key, Domain::Readiness, self.spec.chain_id, &content, &signature)
+        let known = checked.verdict.filter(|(with, _)| with == key).map(|(_, verdict)| verdict);
+        known
+            .unwrap_or_else(|| checked.attestation.claim(&CheckedKey::new(key)?, self.spec.chain_id).verify())
             .map_err(AttestationRefused::from)?;
         let attestations = &mut self.committee.attestations;
         attestations.forget_before(standing.epoch.epoch);
-        let known = attestations.given.contains_key(&(epoch, model_id));
-        if !known && attestations.given.len() >= MODELS_MAX {
-            return Err(AttestationRefused::Full.into());
+        let is_full = |given: &ByModel| given.len() >= MODELS_MAX && !given.contains_key(&(epoch, model_id));
+        if is_full(&attestations.given) {
+            // Those that have their certificate make room.
+            attestations.given.retain(|(epoch, id), _| readiness_need(&state, id, *epoch) != ReadinessNeed::None);
+            if is_full(&attestations.given) {
+                return Err(AttestationRefused::Full.into());
+            }
         }
         attestations.given.entry((epoch, model_id)).or_default().insert(signer, signature);
         Ok(Effects::default())

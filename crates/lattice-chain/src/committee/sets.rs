@@ -65,19 +65,27 @@ impl EpochSet {
         self.set.position(index).map(|position| &self.keys[position])
     }
 
+    /// Key of a validator, ready to verify with; `None` when it is no member, or a member has a key that is none, which no
+    /// registry takes.
+    pub fn checked_key(&self, index: u32) -> Option<bls::CheckedKey> {
+        self.set.position(index).and_then(|position| self.checked().ok()?.get(position).copied())
+    }
+
     /// Keys of the members that a bitmap names; the bitmap must fit the set.
     ///
     /// # Errors
     /// When a member has a key that is none, which no registry takes.
     pub fn keys(&self, signers: &Bitmap) -> Result<Vec<bls::CheckedKey>, InvalidBls> {
-        let checked = match self.checked.get() {
-            Some(checked) => checked,
-            None => {
-                let checked = self.keys.iter().map(bls::CheckedKey::new).collect::<Result<_, _>>()?;
-                self.checked.get_or_init(|| checked)
-            }
-        };
+        let checked = self.checked()?;
         Ok(signers.positions().filter_map(|position| checked.get(position).copied()).collect())
+    }
+
+    fn checked(&self) -> Result<&[bls::CheckedKey], InvalidBls> {
+        if let Some(checked) = self.checked.get() {
+            return Ok(checked);
+        }
+        let checked = self.keys.iter().map(bls::CheckedKey::new).collect::<Result<_, _>>()?;
+        Ok(self.checked.get_or_init(|| checked))
     }
 
     pub(super) fn stage(&self, source: &B256, batch: &mut Batch) {

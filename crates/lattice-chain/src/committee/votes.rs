@@ -1,6 +1,6 @@
 //! Votes: what our validator should say, what others have said, and the certificates that come of it.
 
-use super::{ByIndex, EpochSet};
+use super::{ByIndex, EpochSet, early::EarlyVotes};
 use crate::{
     chain::{Chain, Effects},
     error::ChainError,
@@ -8,11 +8,9 @@ use crate::{
 use alloy_primitives::B256;
 use lattice_consensus::finality::{Added, Finality, InvalidVote, VotePool};
 use lattice_storage::{Batch, StorageFault};
-use lattice_types::{Certificate, CheckedVote, Evidence, SealKey, Vote, bls, limits};
-use std::{collections::BTreeMap, sync::Arc};
+use lattice_types::{Certificate, CheckedVote, Evidence, SealKey, SignedVote, Vote, bls, limits};
+use std::sync::Arc;
 
-/// Votes kept whose target is not known yet.
-const EARLY_MAX: usize = 4_096;
 /// Checkpoints behind the newest one for which votes are kept while finality stands still.
 const VOTES_KEPT: u64 = 16;
 
@@ -41,8 +39,7 @@ pub struct Votes {
     pool: VotePool<bls::Signature>,
     /// Certificates that wait for a block, by target index.
     certificates: ByIndex<Certificate>,
-    /// Votes that came before their target, by target and signer.
-    early: BTreeMap<(B256, u32), CheckedVote>,
+    early: EarlyVotes,
 }
 
 impl Chain {
@@ -70,7 +67,7 @@ impl Chain {
             return Ok(None);
         }
         let mut batch = Batch::new();
-        let set = self.set_of_target(&target, &mut batch)?;
+        let (_, set) = self.set_of_target(&target, &mut batch)?;
         self.commit(batch)?;
         if set.set().position(validator).is_none() {
             return Ok(None);
@@ -130,24 +127,21 @@ impl Chain {
     pub(crate) fn take_vote(&mut self, now_ms: u64, checked: CheckedVote) -> Result<Effects, ChainError> {
         let vote = checked.vote().vote;
         let signer = checked.vote().signer;
+        let newest = self.committee.params().checkpoints.index_at(self.slot_at(now_ms));
+        let floor = self.committee.local().finalised().index.max(newest.saturating_sub(VOTES_KEPT));
+        self.committee.votes.pool.raise_floor(floor);
+        self.committee.votes.pool.in_window(&vote).map_err(VoteRefused::from)?;
         if !self.dag.contains(&vote.target.hash)? {
-            let early = &mut self.committee.votes.early;
-            if early.len() < EARLY_MAX || early.contains_key(&(vote.target.hash, signer)) {
-                early.insert((vote.target.hash, signer), checked);
-            }
-            return Err(VoteRefused::UnknownTarget(vote.target.hash).into());
+            return self.keep_early(checked);
         }
         let mut batch = Batch::new();
-        let set = self.set_of_target(&vote.target.hash, &mut batch)?;
+        let (_, set) = self.set_of_target(&vote.target.hash, &mut batch)?;
         self.commit(batch)?;
         let key = set.key(signer).ok_or(VoteRefused::Invalid(InvalidVote::UnknownValidator(signer)))?;
         if key != checked.public_key() {
             return Err(VoteRefused::Key { signer, found: *checked.public_key() }.into());
         }
-        let newest = self.committee.params().checkpoints.index_at(self.slot_at(now_ms));
-        let floor = self.committee.local().finalised().index.max(newest.saturating_sub(VOTES_KEPT));
         let votes = &mut self.committee.votes;
-        votes.pool.raise_floor(floor);
         let mut effects = Effects::default();
         match votes.pool.add(vote, signer, checked.vote().signature, set.set()).map_err(VoteRefused::from)? {
             Added::Known => {}
@@ -169,6 +163,24 @@ impl Chain {
         Ok(effects)
     }
 
+    /// Keeps a vote whose target is not known. The second vote of a key for one checkpoint is evidence whatever they name.
+    fn keep_early(&mut self, checked: CheckedVote) -> Result<Effects, ChainError> {
+        let SignedVote { vote, signer, .. } = *checked.vote();
+        let params = *self.committee.params();
+        let slot = params.checkpoints.slot_max(vote.target.index).unwrap_or(0);
+        let likely = self.committee.standing(&self.fork.sink)?.epoch.at(&params.epochs, slot).set;
+        let set = self.committee.known_set(&likely.block)?;
+        let member = set.filter(|set| set.key(signer) == Some(checked.public_key()));
+        let stake = member.map_or(0, |set| set.set().stake(signer));
+        let Some(other) = self.committee.votes.early.keep(checked, stake) else {
+            return Err(VoteRefused::UnknownTarget(vote.target.hash).into());
+        };
+        let mut effects = Effects::default();
+        let signed = |checked: &CheckedVote| (checked.vote().vote, checked.vote().signature);
+        self.suspect(Evidence::of_votes(*checked.public_key(), signed(&other), signed(&checked)), &mut effects)?;
+        Ok(effects)
+    }
+
     /// Votes that wait for their target.
     pub fn early_votes(&self) -> usize {
         self.committee.votes.early.len()
@@ -176,9 +188,7 @@ impl Chain {
 
     /// Votes that waited for this block.
     pub(crate) fn votes_waiting_for(&mut self, block: &B256) -> Vec<CheckedVote> {
-        let early = &mut self.committee.votes.early;
-        let keys: Vec<_> = early.range((*block, 0)..=(*block, u32::MAX)).map(|(key, _)| *key).collect();
-        keys.iter().filter_map(|key| early.remove(key)).collect()
+        self.committee.votes.early.take(block)
     }
 
     /// Forgets votes and certificates that finality has overtaken.
@@ -186,7 +196,7 @@ impl Chain {
         let finalised = self.committee.local().finalised().index;
         let votes = &mut self.committee.votes;
         votes.certificates = votes.certificates.split_off(&(finalised + 1));
-        votes.early.retain(|_, checked| checked.vote().vote.target.index > finalised);
+        votes.early.forget(finalised);
     }
 
     /// The certificates that a block with these parents should carry: those that its past, whose finality is given, lacks.

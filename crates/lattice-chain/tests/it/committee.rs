@@ -26,7 +26,7 @@ fn nodes_of(spec: &ChainSpec, count: u32) -> Vec<Node> {
     (0..count).map(|validator| Node::with(spec.clone(), Arc::new(MemoryKv::new()), validator)).collect()
 }
 
-fn nodes(count: u32) -> Vec<Node> {
+pub fn nodes(count: u32) -> Vec<Node> {
     nodes_of(&spec(), count)
 }
 
@@ -58,9 +58,12 @@ pub fn changed(block: &CheckedBlock, change: impl FnOnce(&mut DagBlock)) -> Chec
     CheckedBlock::trusted(block, senders)
 }
 
+/// Why a block is refused, whoever verifies its signatures.
 pub fn refused(node: &mut Node, block: &CheckedBlock) -> InvalidStanding {
     let before = node.head();
+    let by_chain = node.give_unverified(block).unwrap_err();
     let error = node.give(block).unwrap_err();
+    assert_eq!(by_chain.to_string(), error.to_string());
     assert_eq!(node.head(), before, "a refused block changes nothing");
     assert_eq!(error.penalty(), Penalty::Fatal);
     match error {
@@ -87,20 +90,25 @@ fn three_of_four_votes_finalise() {
 
 /// Votes for targets that nobody has heard of may be signed by any key.
 #[test]
-fn votes_before_their_targets_are_bounded() {
+fn votes_before_their_targets_are_kept_within_bounds() {
     let mut node = nodes(1).remove(0);
-    let checkpoint = |index: u64, mark: u64| Checkpoint { index, hash: B256::from(U256::from(mark)) };
-    let vote =
-        Vote { source: checkpoint(0, 1), target: checkpoint(1, 0), target_blue_score: 1, target_evm_hash: B256::ZERO };
-    let checked = CheckedVote::sign(vote, 0, &key(0), DEV_CHAIN_ID);
-    let early = |node: &mut Node, signer: u32| {
-        let mut vote = *checked.vote();
-        vote.signer = signer;
-        let checked = CheckedVote::check(vote, key(0).public_key(), DEV_CHAIN_ID).unwrap();
-        node.give_vote(4, checked).unwrap_err();
+    let checkpoint = |index: u64, mark: u8| Checkpoint { index, hash: B256::repeat_byte(mark) };
+    let early = |node: &mut Node, by: u32, index: u64, mark: u8| {
+        let (source, target) = (checkpoint(0, 1), checkpoint(index, mark));
+        let vote = Vote { source, target, target_blue_score: 1, target_evm_hash: B256::ZERO };
+        node.give_vote(4, CheckedVote::sign(vote, by, &key(by), DEV_CHAIN_ID))
     };
-    (0..4_200).for_each(|signer| early(&mut node, signer));
-    assert_eq!(node.chain.early_votes(), 4_096);
+    for (by, index, kept) in [(0, 1, 1), (0, 2, 2), (0, 1, 2), (9, 1, 3), (9, 1, 3)] {
+        let error = early(&mut node, by, index, 7).unwrap_err();
+        assert!(matches!(error, ChainError::Vote(VoteRefused::UnknownTarget(_))), "{error}");
+        assert_eq!(node.chain.early_votes(), kept);
+    }
+    let far = early(&mut node, 0, 33, 7).unwrap_err();
+    assert!(matches!(far, ChainError::Vote(VoteRefused::Invalid(InvalidVote::OutOfWindow { index: 33, .. }))), "{far}");
+    // A double vote convicts whatever its targets are; a stranger has nothing to lose.
+    assert_eq!(early(&mut node, 0, 1, 8).unwrap().evidence.len(), 1);
+    assert_eq!(early(&mut node, 9, 1, 8).unwrap().evidence.len(), 0);
+    assert_eq!(node.chain.early_votes(), 3);
 }
 
 #[test]

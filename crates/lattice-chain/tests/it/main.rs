@@ -6,6 +6,7 @@ mod net;
 mod committee;
 mod crash;
 mod disqualified;
+mod keyring;
 mod merge;
 mod models;
 mod pool;

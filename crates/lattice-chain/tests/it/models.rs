@@ -62,7 +62,7 @@ where
 pub fn attest(node: &mut Node, model_id: B256, signers: u32) {
     for validator in 0..signers {
         let attestation = Attestation::sign(model_id, 0, validator, &key(validator), DEV_CHAIN_ID);
-        node.chain.handle(0, Input::Attestation(attestation)).unwrap();
+        node.chain.handle(0, Input::Attestation(attestation.into())).unwrap();
     }
 }
 
@@ -119,7 +119,8 @@ fn attestations_count_once_and_from_members_only() {
     let node = &mut nodes[0];
     let payload = put_digits(node);
     let id = payload.model_id;
-    let give = |node: &mut Node, attestation| node.chain.handle(0, Input::Attestation(attestation)).unwrap_err();
+    let give =
+        |node: &mut Node, given: Attestation| node.chain.handle(0, Input::Attestation(given.into())).unwrap_err();
     let sign = |epoch, validator, by| Attestation::sign(id, epoch, validator, &key(by), DEV_CHAIN_ID);
     let early = give(node, sign(0, 0, 0));
     assert!(

@@ -57,7 +57,7 @@ impl Net {
         let now = self.nodes[0].time(epoch * EPOCH_SLOTS);
         for validator in validators {
             let attestation = Attestation::sign(self.model.model_id, epoch, validator, &key(validator), DEV_CHAIN_ID);
-            self.nodes[0].chain.handle(now, Input::Attestation(attestation))?;
+            self.nodes[0].chain.handle(now, Input::Attestation(attestation.into()))?;
         }
         Ok(())
     }

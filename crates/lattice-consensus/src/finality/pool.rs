@@ -74,10 +74,7 @@ impl<S: Clone> VotePool<S> {
         if source_index >= index {
             return Err(InvalidVote::NotForward { source_index, target_index: index });
         }
-        let (from, to) = (self.floor + 1, self.floor.saturating_add(WINDOW));
-        if index < from || index > to {
-            return Err(InvalidVote::OutOfWindow { index, from, to });
-        }
+        let (from, to) = self.in_window(&vote)?;
         for other in (from..=to).filter_map(|index| self.votes.get(&(index, signer))) {
             if other.0 == vote {
                 return Ok(Added::Known);
@@ -88,6 +85,15 @@ impl<S: Clone> VotePool<S> {
         }
         self.votes.insert((index, signer), (vote, signature));
         Ok(Added::Counted(self.voters(&vote).map(|(signer, _)| set.stake(signer)).sum()))
+    }
+
+    /// The lowest and the highest target index for which votes are kept, when that of this vote is one of them.
+    ///
+    /// # Errors
+    /// [`InvalidVote::OutOfWindow`].
+    pub const fn in_window(&self, vote: &Vote) -> Result<(u64, u64), InvalidVote> {
+        let (index, from, to) = (vote.target.index, self.floor + 1, self.floor.saturating_add(WINDOW));
+        if index < from || index > to { Err(InvalidVote::OutOfWindow { index, from, to }) } else { Ok((from, to)) }
     }
 
     /// Who cast this vote, with signatures, by rising registry index.

@@ -155,7 +155,9 @@ fn run_chain(mut chain: Chain, shared: &Shared, messages: &mpsc::Receiver<Messag
                     Err(ChainError::Refused(error)) => reply(Err(error)),
                     Err(error) => panic!("{error}"),
                 },
-                Message::Attestation(attestation) => drop(chain.handle(0, Input::Attestation(attestation)).unwrap()),
+                Message::Attestation(attestation) => {
+                    drop(chain.handle(0, Input::Attestation(attestation.into())).unwrap())
+                }
                 Message::Seal(on, done) => {
                     sealing = on;
                     waiting = Some(done);

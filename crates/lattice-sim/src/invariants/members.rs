@@ -21,12 +21,11 @@ impl World {
     /// The stake set by which an honest node judges now.
     pub(crate) fn check_members(&mut self) {
         let Some(node) = self.any_honest() else { return };
-        let Some(view) = self.nodes[node].chain.as_ref().and_then(|chain| chain.view().ok()) else { return };
+        let Some(keys) = self.nodes[node].chain.as_ref().and_then(|chain| chain.keyring().ok()) else { return };
         let Some(slot) = self.head_slot(node) else { return };
         let epoch = self.plan.spec.epoch_of(slot);
         let validators = self.plan.validators.iter().copied();
-        let members: BTreeSet<u32> =
-            validators.filter(|index| view.seal_key(slot, *index).is_ok_and(|key| key.is_some())).collect();
+        let members: BTreeSet<u32> = validators.filter(|index| keys.seal_key(slot, *index).is_some()).collect();
         let before = self.checks.members.range(..epoch).next_back().map(|(at, members)| (*at, members.clone()));
         let known = self.checks.members.entry(epoch).or_insert_with(|| members.clone()).clone();
         if known != members {

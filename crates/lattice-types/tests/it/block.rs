@@ -230,6 +230,10 @@ fn evidence_convicts_whoever_signed_two_things() {
     assert_eq!(votes(vote(2, 3, 7), vote(1, 4, 7)), votes(vote(1, 4, 7), vote(2, 3, 7)), "one pair has one form");
     assert_eq!(check(&headers(1, 1)), Ok(Offence::Equivocation));
     assert_eq!(check(&headers(0, 1)), Err(InvalidEvidence::OtherSlot));
+    let Evidence::Headers(mut large) = headers(1, 1) else { unreachable!() };
+    large.second.parents = (0..33).map(hash).collect();
+    let large = Evidence::of_headers(large.public_key, large.first, large.second);
+    assert_eq!(check(&large), Err(InvalidEvidence::TooManyParents { got: 33 }));
     assert_eq!(check(&votes(vote(1, 2, 7), vote(1, 2, 7))), Err(InvalidEvidence::Order));
     let Evidence::Votes(pair) = votes(vote(1, 2, 7), vote(1, 2, 8)) else { unreachable!() };
     let mut swapped = pair.clone();

@@ -9,7 +9,7 @@ use super::{
     validator::{Fault, Validator},
 };
 use lattice_chain::SubmitReply;
-use lattice_types::{Attestation, RecoveredTx};
+use lattice_types::{CheckedAttestation, RecoveredTx};
 use std::{
     sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError},
     time::Duration,
@@ -22,9 +22,11 @@ pub enum Message {
     /// Admit a transaction and answer.
     Submit(Box<RecoveredTx>, SubmitReply),
     /// Count a validator's word on a pending model.
-    Attestation(Attestation),
+    Attestation(CheckedAttestation),
     /// What another producer of this process says.
     Peer(Delivery),
+    /// Something that another producer said was checked.
+    Checked,
     /// End the thread.
     Stop,
 }
@@ -49,7 +51,7 @@ pub fn run(validator: &mut Validator, inbox: &Receiver<Message>) -> Result<(), F
                 Ok(Message::Submit(tx, reply)) => drop(validator.submit(tx, reply)?),
                 Ok(Message::Attestation(attestation)) => validator.attest(attestation)?,
                 // The development chain has one producer.
-                Ok(Message::Peer(_)) => {}
+                Ok(Message::Peer(_) | Message::Checked) => {}
             }
             if taken == MESSAGES_PER_BLOCK {
                 break;

@@ -3,10 +3,11 @@
 //! One named thread owns the [`Chain`] (`chain_thread`). A second one verifies artifacts of pending models and attests
 //! readiness (`attester`), a third brings the store to the disk every second (`syncer`). RPC runs on tokio and reaches the
 //! first two through [`Shared`], which is the node's `Backend`: reads take the newest view, writes go into the chain
-//! thread's queue.
+//! thread's queue. What other producers say is checked by a pool of threads on its way into that queue (`checks`).
 
 mod attester;
 mod chain_thread;
+pub mod checks;
 mod clock;
 mod producers;
 mod shared;
@@ -17,6 +18,7 @@ mod validator;
 use self::{
     attester::Wake,
     chain_thread::Message,
+    checks::CheckPool,
     producers::Producer,
     shared::Shared,
     signer::{Signer, SignerError},
@@ -146,7 +148,7 @@ impl Node {
         let key = |index| if options.network.is_some() { local_validator_key(index) } else { dev_validator_key() };
         let signer = Arc::new(Signer::open(key(0), 0, datadir, false)?);
         let mut signers = vec![signer.clone()];
-        let mut validators = vec![(Validator::new(chain, signer, Some(shared.clone())), queue, inbox)];
+        let mut validators = vec![(Validator::new(chain, signer, Some(shared.clone()))?, queue, inbox)];
         for index in 1..options.network.map_or(1, |network| network.producers) {
             let folder = datadir.join(format!("producer-{index}"));
             std::fs::create_dir_all(&folder).map_err(|reason| NodeError::Datadir { path: folder.clone(), reason })?;
@@ -156,7 +158,7 @@ impl Node {
             let chain = Chain::open(spec.clone(), kv, models.clone())?;
             let (queue, inbox) = mpsc::channel();
             signers.push(signer.clone());
-            validators.push((Validator::new(chain, signer, None), queue, inbox));
+            validators.push((Validator::new(chain, signer, None)?, queue, inbox));
         }
 
         let (wake, woken) = mpsc::channel();
@@ -251,13 +253,20 @@ fn start_chains(
     shared: &Arc<Shared>,
 ) -> Result<Vec<RunningChain>, NodeError> {
     let peers: Vec<_> = validators.iter().map(|(_, queue, _)| queue.clone()).collect();
+    let failed = |reason| NodeError::Start { what: "the threads that check", reason };
+    let pool = match network {
+        None => None,
+        Some(network) => Some((network, CheckPool::new().map_err(failed)?)),
+    };
     let mut started = Vec::with_capacity(validators.len());
     for (index, (mut validator, queue, inbox)) in validators.into_iter().enumerate() {
-        let (shared, peers) = (shared.clone(), peers.clone());
-        let run = move || -> Result<(), Fault> {
-            match network {
-                None => chain_thread::run(&mut validator, &inbox),
-                Some(network) => Producer::new(validator, index, peers, network.delay).run(&inbox),
+        let shared = shared.clone();
+        let run: Box<dyn FnOnce() -> Result<(), Fault> + Send> = match &pool {
+            None => Box::new(move || chain_thread::run(&mut validator, &inbox)),
+            Some((network, pool)) => {
+                let producer = Producer::new(validator, index, peers.clone(), network.delay, pool.clone());
+                let producer = producer.map_err(failed)?;
+                Box::new(move || producer.run(&inbox))
             }
         };
         let chain = spawn("chain", move || {

@@ -2,21 +2,23 @@
 //! each other late. So DAGs get wide and blocks are merged, red ones too, on one machine.
 //!
 //! Every producer is a thread that owns its chain. They talk through channels; each message arrives after a delay of its
-//! own, between half of the given one and all of it. Producer 0 is the node's: RPC reads its chain and transactions
-//! come in there.
+//! own, between half of the given one and all of it, and then goes through the same checks as a peer's. Producer 0 is the
+//! node's: RPC reads its chain and transactions come in there.
 
 use super::{
     chain_thread::Message,
+    checks::{CheckPool, Checks},
     clock::{now_ms, slot_at},
     validator::{Fault, Validator},
 };
 use alloy_primitives::B256;
-use lattice_chain::{ChainError, Input};
-use lattice_types::{Attestation, CheckedBlock, CheckedVote, Evidence, RecoveredTx};
+use lattice_chain::{ChainError, CheckRefused, Input, Unchecked};
+use lattice_types::{CheckedBlock, Evidence, RecoveredTx};
 use std::{
     cmp::Reverse,
     collections::BinaryHeap,
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender},
+    io,
+    sync::mpsc::{self, Receiver, RecvTimeoutError, Sender},
     time::Duration,
 };
 
@@ -28,16 +30,22 @@ const MESSAGES_PER_TURN: usize = 1_000;
 pub enum Word {
     /// A transaction for the pool.
     Transaction(Box<RecoveredTx>),
-    /// A block.
-    Block(CheckedBlock),
-    /// A vote.
-    Vote(CheckedVote),
-    /// A validator's word on a pending model.
-    Attestation(Attestation),
-    /// Evidence of an offence.
-    Evidence(Evidence),
+    /// A block, a vote, an attestation or evidence.
+    Said(Box<Unchecked>),
     /// Blocks that the sender lacks.
     Want(Vec<B256>),
+}
+
+impl Word {
+    fn block(block: &CheckedBlock) -> Self {
+        Self::from(Unchecked::Block(alloy_rlp::encode(&**block.block()).into()))
+    }
+}
+
+impl From<Unchecked> for Word {
+    fn from(said: Unchecked) -> Self {
+        Self::Said(Box::new(said))
+    }
 }
 
 /// A word on its way.
@@ -78,14 +86,30 @@ pub struct Producer {
     /// Decides delays; nothing else depends on it.
     random: u64,
     on_the_way: BinaryHeap<Reverse<Delivery>>,
+    checks: Checks<usize>,
+    /// What was checked, with who said it.
+    checked: Receiver<(usize, Result<Input, CheckRefused>)>,
 }
 
 impl Producer {
     /// Producer `index` of those with these inboxes.
-    pub const fn new(validator: Validator, index: usize, peers: Vec<Sender<Message>>, delay: Duration) -> Self {
+    ///
+    /// # Errors
+    /// When the thread that checks cannot be started.
+    pub fn new(
+        validator: Validator,
+        index: usize,
+        peers: Vec<Sender<Message>>,
+        delay: Duration,
+        pool: CheckPool,
+    ) -> io::Result<Self> {
         let delay_ms = delay.as_millis() as u64;
         let random = 0x9e37_79b9_7f4a_7c15 ^ index as u64;
-        Self { validator, index, peers, delay_ms, random, on_the_way: BinaryHeap::new() }
+        let (sender, checked) = mpsc::sync_channel(pool.batch());
+        let inbox = peers[index].clone();
+        let deliver = move |from, outcome| sender.send((from, outcome)).is_ok() && inbox.send(Message::Checked).is_ok();
+        let checks = Checks::start(pool, validator.keys.clone(), deliver)?;
+        Ok(Self { validator, index, peers, delay_ms, random, on_the_way: BinaryHeap::new(), checks, checked })
     }
 
     /// Produces, votes and listens until it is told to stop.
@@ -94,7 +118,7 @@ impl Producer {
         // What a store holds that others lack: the tips, from which they ask their way down.
         for tip in self.validator.chain.dag().tips() {
             if let Some(block) = self.validator.chain.block(&tip)?.filter(|block| block.block().header.slot > 0) {
-                self.tell_all(&Word::Block((*block).clone()));
+                self.tell_all(&Word::block(&block));
             }
         }
         loop {
@@ -115,9 +139,14 @@ impl Producer {
                     }
                     Ok(Message::Attestation(attestation)) => {
                         self.validator.attest(attestation)?;
-                        self.tell_all(&Word::Attestation(attestation));
+                        self.tell_all(&Word::from(Unchecked::Attestation(attestation.attestation)));
                     }
                     Ok(Message::Peer(delivery)) => self.on_the_way.push(Reverse(delivery)),
+                    Ok(Message::Checked) => {
+                        if let Ok((from, outcome)) = self.checked.try_recv() {
+                            self.take(from, outcome)?;
+                        }
+                    }
                 }
                 next = inbox.recv_timeout(Duration::ZERO);
             }
@@ -127,13 +156,13 @@ impl Producer {
                 }
             }
             if let Some(vote) = self.validator.vote()? {
-                self.tell_all(&Word::Vote(vote));
+                self.tell_all(&Word::from(Unchecked::Vote(*vote.vote())));
             }
             let now = self.slot_now();
             if now > slot {
                 slot = now;
                 if let Some(block) = self.validator.seal(slot)? {
-                    self.tell_all(&Word::Block(block));
+                    self.tell_all(&Word::block(&block));
                 }
             }
         }
@@ -144,23 +173,36 @@ impl Producer {
     }
 
     fn hear(&mut self, Delivery { from, word, .. }: Delivery) -> Result<(), Fault> {
-        let now = now_ms();
-        let heard = match word {
-            Word::Block(block) => return self.hear_block(from, block),
+        match word {
+            Word::Said(said) => {
+                // What is lost will be asked for again: later blocks lack it.
+                if !self.checks.offer(from, *said) {
+                    tracing::warn!("producer {}: too much to check, a message is dropped", self.index);
+                }
+            }
             Word::Want(hashes) => {
                 for hash in hashes {
                     if let Some(block) = self.validator.chain.block(&hash)? {
-                        self.tell(from, Word::Block((*block).clone()));
+                        self.tell(from, Word::block(&block));
                     }
                 }
+            }
+            Word::Transaction(tx) => self.take(from, Ok(Input::Transaction(tx)))?,
+        }
+        Ok(())
+    }
+
+    /// Tells the chain what was checked.
+    fn take(&mut self, from: usize, checked: Result<Input, CheckRefused>) -> Result<(), Fault> {
+        let input = match checked {
+            Ok(Input::Block(block)) => return self.take_block(from, block),
+            Ok(input) => input,
+            Err(refused) => {
+                tracing::warn!("producer {}: {refused}", self.index);
                 return Ok(());
             }
-            Word::Transaction(tx) => self.validator.chain.handle(now, Input::Transaction(tx)),
-            Word::Vote(vote) => self.validator.chain.handle(now, Input::Vote(vote)),
-            Word::Attestation(attestation) => self.validator.chain.handle(now, Input::Attestation(attestation)),
-            Word::Evidence(evidence) => self.validator.chain.handle(now, Input::Evidence(evidence)),
         };
-        match heard {
+        match self.validator.chain.handle(now_ms(), input) {
             Ok(effects) => self.tell_evidence(effects.evidence),
             Err(error @ (ChainError::Fault(_) | ChainError::MissingArtifact(_))) => return Err(error.into()),
             Err(refused) => tracing::debug!("producer {}: {refused}", self.index),
@@ -168,14 +210,14 @@ impl Producer {
         Ok(())
     }
 
-    fn hear_block(&mut self, from: usize, block: CheckedBlock) -> Result<(), Fault> {
+    fn take_block(&mut self, from: usize, block: CheckedBlock) -> Result<(), Fault> {
         match self.validator.insert(block.clone()) {
             Ok(evidence) => self.tell_evidence(evidence),
             Err(ChainError::MissingParents(parents)) => self.tell(from, Word::Want(parents)),
             // Clocks of one process are the same, but a slot may begin between two looks at it.
             Err(ChainError::FutureSlot { wait_ms, .. }) => {
                 let due_ms = now_ms() + wait_ms;
-                self.on_the_way.push(Reverse(Delivery { due_ms, from, word: Word::Block(block) }));
+                self.on_the_way.push(Reverse(Delivery { due_ms, from, word: Word::block(&block) }));
             }
             Err(error @ (ChainError::Fault(_) | ChainError::MissingArtifact(_))) => return Err(error.into()),
             Err(refused) => tracing::warn!("producer {}: block {}: {refused}", self.index, block.hash()),
@@ -185,7 +227,7 @@ impl Producer {
 
     fn tell_evidence(&mut self, evidence: Vec<Evidence>) {
         for evidence in evidence {
-            self.tell_all(&Word::Evidence(evidence));
+            self.tell_all(&Word::from(Unchecked::Evidence(evidence)));
         }
     }
 

@@ -7,7 +7,7 @@ use alloy_primitives::B256;
 use lattice_chain::Template;
 use lattice_consensus::finality::{Refused, Watermark};
 use lattice_types::{
-    Attestation, CheckedBlock, CheckedVote, Vote,
+    CheckedAttestation, CheckedBlock, CheckedVote, Vote,
     bls::{self, SecretKey},
 };
 use std::{
@@ -102,8 +102,8 @@ impl Signer {
     }
 
     /// Says that this node holds a model. Saying so twice is no offence.
-    pub fn attest(&self, model_id: B256, epoch: u64, chain_id: u64) -> Attestation {
-        Attestation::sign(model_id, epoch, self.index, &self.key, chain_id)
+    pub fn attest(&self, model_id: B256, epoch: u64, chain_id: u64) -> CheckedAttestation {
+        CheckedAttestation::sign(model_id, epoch, self.index, &self.key, chain_id)
     }
 
     fn admit(&self, rule: impl FnOnce(&Watermark) -> Result<Watermark, Refused>) -> Result<(), SignerError> {

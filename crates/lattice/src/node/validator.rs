@@ -1,12 +1,13 @@
 //! A chain with its validator's key: what every thread that owns a chain does, however it tells the time.
 
 use super::{
+    checks::Keys,
     clock::{now_ms, slot_at},
     shared::Shared,
     signer::{Signer, SignerError},
 };
 use lattice_chain::{Chain, ChainError, Effects, Input, SubmitReply};
-use lattice_types::{Attestation, CheckedBlock, CheckedVote, Evidence, RecoveredTx};
+use lattice_types::{CheckedAttestation, CheckedBlock, CheckedVote, Evidence, RecoveredTx};
 use std::{collections::VecDeque, sync::Arc};
 
 /// Why a thread that owns a chain has to end.
@@ -26,13 +27,16 @@ pub struct Validator {
     signer: Arc<Signer>,
     /// Where new heads are shown; none for a chain that nobody reads.
     shared: Option<Arc<Shared>>,
+    /// What others' blocks and votes most likely verify with.
+    pub keys: Arc<Keys>,
     /// The newest checkpoint at which a vote was considered.
     voted: u64,
 }
 
 impl Validator {
-    pub const fn new(chain: Chain, signer: Arc<Signer>, shared: Option<Arc<Shared>>) -> Self {
-        Self { chain, signer, shared, voted: 0 }
+    pub fn new(chain: Chain, signer: Arc<Signer>, shared: Option<Arc<Shared>>) -> Result<Self, ChainError> {
+        let keys = Arc::new(Keys::new(chain.keyring()?));
+        Ok(Self { chain, signer, shared, keys, voted: 0 })
     }
 
     /// Unix time in milliseconds at which the next checkpoint comes.
@@ -110,6 +114,7 @@ impl Validator {
                     "new head {}",
                     head.hash()
                 );
+                self.keys.show(self.chain.keyring()?);
                 if let Some(shared) = &self.shared {
                     shared.publish(self.chain.view()?, &added);
                 }
@@ -119,7 +124,7 @@ impl Validator {
     }
 
     /// Counts a validator's word on a pending model.
-    pub fn attest(&mut self, attestation: Attestation) -> Result<(), ChainError> {
+    pub fn attest(&mut self, attestation: CheckedAttestation) -> Result<(), ChainError> {
         match self.chain.handle(now_ms(), Input::Attestation(attestation)) {
             Err(ChainError::Attestation(refused)) => tracing::debug!("{refused}"),
             other => drop(other?),

@@ -109,6 +109,20 @@ fn a_taken_port_and_a_taken_directory_are_clear_errors() {
     node.run(&["status"]).ok();
 }
 
+/// Two thirds of three need what others say: blocks and votes that went through the checks.
+#[test]
+fn producers_of_one_process_finalise_what_they_say_to_each_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start_with(dir.path(), &["--producers", "3", "--delay-ms", "100"]);
+    let status = (0..600).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        Some(node.run(&["status"]).ok()).filter(|status| status["finalized"] != "0x0")
+    });
+    let status = status.expect("a block is final within two minutes");
+    assert_ne!(status["safe"], "0x0", "{status}");
+    assert_eq!(node.terminate(), Some(0));
+}
+
 #[test]
 fn a_killed_node_comes_back_with_the_same_chain() {
     let dir = tempfile::tempdir().unwrap();

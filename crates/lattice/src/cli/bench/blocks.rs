@@ -3,33 +3,30 @@
 //! A network of equal validators with the rules of [`ChainSpec::network`] (slots of 250 ms, a lottery, votes at every
 //! checkpoint) is played through first: each producer sees the blocks of others some slots late, so that the DAG has merges.
 //! Then a node with an empty store on the disk takes in the same blocks, with certificates made of the votes, in the order in
-//! which they came, as fast as it can. Blocks carry no transactions. Measured is all that a node does for a block of a peer: decoding, the checks in
-//! isolation with VRF and signature, which a second thread does ahead as the node's pool does, the DAG, the committee
-//! with votes and certificates, execution and comparison of all commitments, one batch written to the store.
+//! which they came, as fast as it can. Blocks carry no transactions. Measured is all that a node does for a block of a peer:
+//! decoding and the checks before the chain, by the node's own pool of threads, the DAG, the committee with votes and
+//! certificates, execution and comparison of all commitments, one batch written to the store, the new view.
 
 use super::process;
 use crate::{
     cli::{Output, dev::temporary_dir, progress},
     failure::Failure,
+    node::checks::{CheckPool, Checks, Keys},
 };
 use alloy_primitives::Address;
-use lattice_chain::{Chain, ChainError, Input, ModelStore};
+use lattice_chain::{Chain, ChainError, Input, ModelStore, Unchecked};
 use lattice_storage::{ArtifactStore, FjallKv, Kv, MemoryKv};
 use lattice_types::{
-    ChainSpec, CheckedBlock, CheckedVote, DagBlock, SealKey, SignedVote, Validator,
+    ChainSpec, CheckedVote, DagBlock, SignedVote, Validator,
     bls::{Domain, SecretKey, vrf_content},
-    check_in_isolation,
 };
 use serde::Serialize;
 use std::{
     collections::VecDeque,
     path::Path,
-    sync::{Arc, Mutex, mpsc},
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
-
-/// Blocks that may be checked ahead of the chain.
-const AHEAD: usize = 64;
 
 /// Arguments of `lattice bench blocks`.
 #[derive(Debug, clap::Args)]
@@ -72,10 +69,12 @@ struct Report {
     blocks_per_s_max: f64,
     /// Median of the time that all threads took of the processors; none where the system does not tell.
     cpu_us_per_block: Option<f64>,
-    /// Median of the checks in isolation, in their own thread.
-    check_us_per_block: f64,
-    /// Median of the chain's thread without waiting for checks: everything else.
+    /// Threads of the pool that checks.
+    check_threads: usize,
+    /// Median of what the chain's thread took of them.
     chain_us_per_block: f64,
+    /// Median of what all others took: the checks before the chain, and the engine's own threads.
+    check_us_per_block: Option<f64>,
     /// The machine's load average over the last minute, at the end.
     load_average: Option<f64>,
 }
@@ -101,8 +100,8 @@ struct Play {
 struct Run {
     wall: Duration,
     cpu: Option<Duration>,
-    check: Duration,
     chain: Duration,
+    check_threads: usize,
 }
 
 /// `lattice bench blocks`.
@@ -125,7 +124,7 @@ pub fn run(args: &Args, output: Output) -> Result<(), Failure> {
 fn line(report: &Report) -> String {
     format!(
         "{:.0} blocks/s (median of {}, {:.0} to {:.0}): {} blocks, {} of them merged, {} EVM blocks, {} votes, {} certificates\n\
-         checks in isolation {:.0} us a block, everything else {:.0} us{}",
+         CPU a block: {:.0} us in the chain's thread{}",
         report.blocks_per_s,
         report.n,
         report.blocks_per_s_min,
@@ -135,9 +134,10 @@ fn line(report: &Report) -> String {
         report.evm_blocks,
         report.votes,
         report.certificates,
-        report.check_us_per_block,
         report.chain_us_per_block,
-        report.cpu_us_per_block.map_or_else(String::new, |cpu| format!("; {cpu:.0} us CPU in all")),
+        report.check_us_per_block.map_or_else(String::new, |check| {
+            format!(", {check:.0} us in all others, {} of which check", report.check_threads)
+        }),
     )
 }
 
@@ -169,7 +169,8 @@ fn report(args: &Args, play: &Play, runs: &[Run]) -> Report {
         blocks_per_s_max: rates[rates.len() - 1],
         blocks_per_s: median(rates),
         cpu_us_per_block: runs[0].cpu.map(|_| median(sorted(&|run| us(run.cpu.unwrap_or_default())))),
-        check_us_per_block: median(sorted(&|run| us(run.check))),
+        check_us_per_block: runs[0].cpu.map(|_| median(sorted(&|run| us(run.cpu.unwrap_or_default() - run.chain)))),
+        check_threads: runs[0].check_threads,
         chain_us_per_block: median(sorted(&|run| us(run.chain))),
         load_average: process::load_average(),
     }
@@ -208,17 +209,20 @@ impl Producer {
     }
 }
 
-/// Hands in a message with what it brings along; votes may come late.
-fn take(chain: &mut Chain, now_ms: u64, input: Input) -> Fallible<()> {
-    let mut waiting = vec![input];
+/// Hands in a message with what it brings along; votes may come late. Whether there is a new head.
+fn take(chain: &mut Chain, now_ms: u64, input: Input) -> Fallible<bool> {
+    let (mut waiting, mut is_new) = (vec![input], false);
     while let Some(input) = waiting.pop() {
         match chain.handle(now_ms, input) {
-            Ok(effects) => waiting.extend(effects.adopted.into_iter().map(Input::Block)),
+            Ok(effects) => {
+                is_new |= !effects.added.is_empty();
+                waiting.extend(effects.adopted.into_iter().map(Input::Block));
+            }
             Err(ChainError::MissingParents(_) | ChainError::Vote(_)) => {}
             Err(other) => return Err(other.into()),
         }
     }
-    Ok(())
+    Ok(is_new)
 }
 
 fn play(args: &Args) -> Fallible<Play> {
@@ -289,75 +293,38 @@ fn play(args: &Args) -> Fallible<Play> {
     Ok(Play { spec, messages, head: head.hash(), evm_blocks: head.header.number })
 }
 
-/// A message that passed its checks in isolation.
-enum Checked {
-    Block(CheckedBlock),
-    Vote(CheckedVote),
-}
-
 /// A new node takes everything in.
 fn take_in(play: &Play, dir: &Path) -> Fallible<Run> {
     let kv: Arc<dyn Kv> = Arc::new(FjallKv::open(dir.join("db"))?);
     let mut chain = open(&play.spec, kv.clone(), &dir.join("artifacts"))?;
-    let encoded: Vec<(u64, Result<Vec<u8>, SignedVote>)> = play
-        .messages
-        .iter()
-        .map(|(slot, message)| match message {
-            Message::Block(block) => (*slot, Ok(alloy_rlp::encode(&**block))),
-            Message::Vote(vote) => (*slot, Err(**vote)),
-        })
-        .collect();
+    let said = play.messages.iter().map(|(slot, message)| match message {
+        Message::Block(block) => (*slot, Unchecked::Block(alloy_rlp::encode(&**block).into())),
+        Message::Vote(vote) => (*slot, Unchecked::Vote(**vote)),
+    });
+    let said: Vec<(u64, Unchecked)> = said.collect();
     let own_cpu = || process::cpu_time(std::process::id());
     let (cpu, started) = (own_cpu(), Instant::now());
-    let (sender, inbox) = mpsc::sync_channel(AHEAD);
-    // What a seal most likely verifies with is read from the newest view, as a node does.
-    let view = Mutex::new(Arc::new(chain.view()?));
-    let (check, busy) = std::thread::scope(|scope| -> Fallible<(Duration, Duration)> {
-        let newest = &view;
-        let checker = scope.spawn(move || -> Fallible<Duration> {
-            let mut check = Duration::ZERO;
-            for (slot, bytes) in encoded {
-                let began = Instant::now();
-                let view = newest.lock().map_err(|_| "the chain's thread failed")?.clone();
-                let checked = match bytes {
-                    Ok(bytes) => {
-                        let block: DagBlock = alloy_rlp::decode_exact(&bytes)?;
-                        let likely: Option<SealKey> = view.seal_key(block.header.slot, block.header.proposer)?;
-                        Checked::Block(check_in_isolation(block, &play.spec, likely.as_ref())?)
-                    }
-                    Err(vote) => {
-                        let key = play.spec.validators[vote.signer as usize].public_key;
-                        Checked::Vote(CheckedVote::check(vote, key, play.spec.chain_id)?)
-                    }
-                };
-                check += began.elapsed();
-                if sender.send((slot, checked)).is_err() {
-                    break;
-                }
+    let pool = CheckPool::new()?;
+    let check_threads = pool.threads();
+    let keys = Arc::new(Keys::new(chain.keyring()?));
+    let (sender, checked) = mpsc::sync_channel(pool.batch());
+    let deliver = move |slot, outcome| sender.send((slot, outcome)).is_ok();
+    let checks = Checks::start(pool, keys.clone(), deliver)?;
+    let chain_began = process::thread_cpu_time();
+    std::thread::scope(|scope| -> Fallible<()> {
+        scope.spawn(move || said.into_iter().all(|(slot, said)| checks.say(slot, said)));
+        for (slot, outcome) in checked {
+            if take(&mut chain, time_ms(&play.spec, slot), outcome?)? {
+                keys.show(chain.keyring()?);
+                drop(chain.view()?);
             }
-            Ok(check)
-        });
-        let mut busy = Duration::ZERO;
-        for (slot, checked) in inbox {
-            let began = Instant::now();
-            let is_block = matches!(checked, Checked::Block(_));
-            let input = match checked {
-                Checked::Block(block) => Input::Block(block),
-                Checked::Vote(vote) => Input::Vote(vote),
-            };
-            take(&mut chain, time_ms(&play.spec, slot), input)?;
-            if is_block {
-                *view.lock().map_err(|_| "the checking thread failed")? = Arc::new(chain.view()?);
-            }
-            busy += began.elapsed();
         }
-        let check = checker.join().map_err(|_| "the checking thread failed")??;
-        Ok((check, busy))
+        Ok(())
     })?;
-    let wall = started.elapsed();
+    let (wall, chain_took) = (started.elapsed(), process::thread_cpu_time() - chain_began);
     let cpu = cpu.and_then(|before| Some(own_cpu()? - before));
     if chain.head().hash() != play.head {
         return Err(format!("the node ends at {}, the network at {}", chain.head().hash(), play.head).into());
     }
-    Ok(Run { wall, cpu, check, chain: busy })
+    Ok(Run { wall, cpu, chain: chain_took, check_threads })
 }

@@ -4,8 +4,12 @@
 //! BLS signatures are unique, so a signature over `LAT-VRF || chain id || epoch seed || slot` is a verifiable random
 //! function: nobody can choose among several outputs. Every kind of message begins with its own domain tag.
 
+mod claim;
+
+pub use claim::{Claim, verify_each};
+
 use alloy_primitives::{B256, FixedBytes, keccak256};
-use blst::{BLST_ERROR, Pairing, blst_p1_affine, blst_p2_affine, min_pk as raw};
+use blst::{blst_p1_affine, min_pk as raw};
 
 const DST: &[u8] = b"BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_";
 
@@ -88,19 +92,14 @@ impl SecretKey {
     }
 }
 
-fn public_key(bytes: &PublicKey) -> Result<raw::PublicKey, InvalidBls> {
-    raw::PublicKey::key_validate(bytes.as_slice()).map_err(|_| InvalidBls::Encoding("public key"))
-}
-
 fn signature(bytes: &Signature) -> Result<raw::Signature, InvalidBls> {
     raw::Signature::sig_validate(bytes.as_slice(), true).map_err(|_| InvalidBls::Encoding("signature"))
 }
 
-fn verdict(result: BLST_ERROR) -> Result<(), InvalidBls> {
-    if result == BLST_ERROR::BLST_SUCCESS { Ok(()) } else { Err(InvalidBls::Signature) }
-}
-
 /// Verifies one signature, including the subgroup checks of key and signature.
+///
+/// # Errors
+/// [`InvalidBls`].
 pub fn verify(
     key: &PublicKey,
     domain: Domain,
@@ -108,47 +107,15 @@ pub fn verify(
     content: &[u8],
     sig: &Signature,
 ) -> Result<(), InvalidBls> {
-    let (key, sig) = (public_key(key)?, signature(sig)?);
-    verdict(sig.verify(false, &domain.message(chain_id, content), DST, &[], &key, false))
-}
-
-/// Bits of the factor that keeps two signatures apart when they are verified together.
-const FACTOR_BITS: usize = 128;
-
-/// Verifies two signatures of one key together, which costs two thirds of verifying each: whether both are good.
-///
-/// The second one is multiplied by a factor that is a hash of all that is verified, so nobody can choose signatures whose
-/// errors cancel (small exponents test: Bellare, Garay, Rabin, "Fast Batch Verification", 1998).
-pub fn verify_both(key: &PublicKey, chain_id: u64, signed: [(Domain, &[u8], &Signature); 2]) -> Result<(), InvalidBls> {
-    let point: blst_p1_affine = public_key(key)?.into();
-    let messages = signed.map(|(domain, content, _)| domain.message(chain_id, content));
-    let digest = |at: usize| keccak256([keccak256(&messages[at]).as_slice(), signed[at].2.as_slice()].concat());
-    let factor = keccak256([key.as_slice(), digest(0).as_slice(), digest(1).as_slice()].concat());
-    // The factor's bytes are little-endian.
-    let factor: [u8; 32] = std::array::from_fn(|at| factor[31 - at]);
-    let [first, second]: [blst_p2_affine; 2] = [signature(signed[0].2)?.into(), signature(signed[1].2)?.into()];
-    let mut pairing = Pairing::new(true, DST);
-    verdict(pairing.aggregate(&point, false, &first, false, &messages[0], &[]))?;
-    verdict(pairing.mul_n_aggregate(&point, false, &second, false, &factor, FACTOR_BITS, &messages[1], &[]))?;
-    pairing.commit();
-    if pairing.finalverify(None) { Ok(()) } else { Err(InvalidBls::Signature) }
-}
-
-/// Verifies an aggregate of signatures by `keys` over the same message. The keys' possession must have been proven.
-pub fn verify_aggregate(
-    keys: &[PublicKey],
-    domain: Domain,
-    chain_id: u64,
-    content: &[u8],
-    sig: &Signature,
-) -> Result<(), InvalidBls> {
-    let keys = keys.iter().map(CheckedKey::new).collect::<Result<Vec<_>, _>>()?;
-    verify_aggregate_checked(&keys, domain, chain_id, content, sig)
+    Claim::new(&CheckedKey::new(key)?, domain, chain_id, content, sig).verify()
 }
 
 /// A public key whose bytes were found good: it need not be decompressed and checked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CheckedKey(raw::PublicKey);
+pub struct CheckedKey {
+    bytes: PublicKey,
+    point: raw::PublicKey,
+}
 
 impl CheckedKey {
     /// Decompresses a key and checks its subgroup.
@@ -156,26 +123,27 @@ impl CheckedKey {
     /// # Errors
     /// [`InvalidBls::Encoding`].
     pub fn new(key: &PublicKey) -> Result<Self, InvalidBls> {
-        public_key(key).map(Self)
+        let point = raw::PublicKey::key_validate(key.as_slice()).map_err(|_| InvalidBls::Encoding("public key"))?;
+        Ok(Self { bytes: *key, point })
     }
-}
 
-/// [`verify_aggregate`] with keys that were checked before.
-///
-/// # Errors
-/// As [`verify_aggregate`].
-pub fn verify_aggregate_checked(
-    keys: &[CheckedKey],
-    domain: Domain,
-    chain_id: u64,
-    content: &[u8],
-    sig: &Signature,
-) -> Result<(), InvalidBls> {
-    if keys.is_empty() {
-        return Err(InvalidBls::Signature);
+    /// The key's bytes.
+    pub const fn bytes(&self) -> &PublicKey {
+        &self.bytes
     }
-    let refs: Vec<_> = keys.iter().map(|key| &key.0).collect();
-    verdict(signature(sig)?.fast_aggregate_verify(false, &domain.message(chain_id, content), DST, &refs))
+
+    /// The sum of keys; none of no keys, and when it is the point at infinity.
+    fn sum(keys: &[Self]) -> Option<Self> {
+        let points: Vec<_> = keys.iter().map(|key| &key.point).collect();
+        let point = raw::AggregatePublicKey::aggregate(&points, false).ok()?.to_public_key();
+        let bytes = PublicKey::from(point.compress());
+        // Bit 6 of the first byte marks infinity.
+        (bytes[0] & 0x40 == 0).then_some(Self { bytes, point })
+    }
+
+    fn point(&self) -> blst_p1_affine {
+        self.point.into()
+    }
 }
 
 /// Aggregates signatures over the same message.
@@ -228,43 +196,14 @@ mod tests {
     }
 
     #[test]
-    fn two_signatures_of_a_key_verify_together_only_when_each_does() {
-        let (key, other) = (SecretKey::from_seed(&[7; 32]), SecretKey::from_seed(&[8; 32]));
-        let vrf = key.sign(Domain::Vrf, 1, b"slot");
-        let seal = key.sign(Domain::Block, 1, b"header");
-        let both = |vrf: &Signature, seal: &Signature| {
-            let signed = [(Domain::Vrf, b"slot".as_slice(), vrf), (Domain::Block, b"header".as_slice(), seal)];
-            verify_both(&key.public_key(), 1, signed)
-        };
-        both(&vrf, &seal).unwrap();
-        assert_eq!(both(&seal, &vrf), Err(InvalidBls::Signature));
-        assert_eq!(both(&vrf, &other.sign(Domain::Block, 1, b"header")), Err(InvalidBls::Signature));
-        assert_eq!(both(&other.sign(Domain::Vrf, 1, b"slot"), &seal), Err(InvalidBls::Signature));
-        assert!(matches!(both(&vrf, &Signature::ZERO), Err(InvalidBls::Encoding("signature"))));
-
-        // Errors that cancel in a plain sum: S1 + E and S2 - E.
-        let error = raw::Signature::from_bytes(other.sign(Domain::Vrf, 1, b"error").as_slice()).unwrap();
-        let sum = |parts: &[&raw::Signature]| {
-            Signature::from(raw::AggregateSignature::aggregate(parts, false).unwrap().to_signature().compress())
-        };
-        // Compressed points carry their sign in bit 5 of the first byte.
-        let mut minus = error.compress();
-        minus[0] ^= 0x20;
-        let minus = raw::Signature::from_bytes(&minus).unwrap();
-        let parsed = |sig: &Signature| raw::Signature::from_bytes(sig.as_slice()).unwrap();
-        let (spoilt_vrf, spoilt_seal) = (sum(&[&parsed(&vrf), &error]), sum(&[&parsed(&seal), &minus]));
-        assert_eq!(sum(&[&parsed(&spoilt_vrf), &parsed(&spoilt_seal)]), sum(&[&parsed(&vrf), &parsed(&seal)]));
-        assert_eq!(both(&spoilt_vrf, &spoilt_seal), Err(InvalidBls::Signature));
-    }
-
-    #[test]
     fn aggregates_verify_for_exactly_their_signers() {
         let keys: Vec<_> = (1..=3u8).map(|i| SecretKey::from_seed(&[i; 32])).collect();
-        let publics: Vec<_> = keys.iter().map(SecretKey::public_key).collect();
+        let publics: Vec<_> = keys.iter().map(|key| CheckedKey::new(&key.public_key()).unwrap()).collect();
         let sigs: Vec<_> = keys.iter().map(|k| k.sign(Domain::Readiness, 5, b"m")).collect();
         let sum = aggregate(&sigs).unwrap();
-        verify_aggregate(&publics, Domain::Readiness, 5, b"m", &sum).unwrap();
-        assert!(verify_aggregate(&publics[..2], Domain::Readiness, 5, b"m", &sum).is_err());
-        assert!(verify_aggregate(&[], Domain::Readiness, 5, b"m", &sum).is_err());
+        let of = |keys: &[CheckedKey]| Claim::of_all(keys, Domain::Readiness, 5, b"m", &sum).verify();
+        of(&publics).unwrap();
+        assert_eq!(of(&publics[..2]), Err(InvalidBls::Signature));
+        assert_eq!(of(&[]), Err(InvalidBls::Signature));
     }
 }
