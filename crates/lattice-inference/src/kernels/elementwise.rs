@@ -149,18 +149,95 @@ dual_kernel! {
     }
 }
 
+/// One operand of a function of two.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Operand<'a> {
+    /// An element for each result.
+    Each(&'a [f32]),
+    /// The same for all.
+    All(f32),
+    /// One for each row of so many results, which are whole rows.
+    Rows(&'a [f32], usize),
+}
+
+impl Operand<'_> {
+    /// What the result of this number reads.
+    #[inline(always)]
+    pub(crate) fn at(&self, i: usize) -> f32 {
+        match *self {
+            Operand::Each(x) => x[i],
+            Operand::All(x) => x,
+            Operand::Rows(x, columns) => x[i / columns],
+        }
+    }
+}
+
 macro_rules! each2 {
     ($a:ident, $b:ident, $y:ident, $v:ident, $w:ident => $f:expr) => {
-        for (($v, $w), out) in $a.iter().zip($b.iter()).zip($y.iter_mut()) {
-            let ($v, $w) = (*$v, *$w);
-            *out = $f;
+        match ($a, $b) {
+            (Operand::Each(a), Operand::Each(b)) => {
+                for ((out, &$v), &$w) in $y.iter_mut().zip(a).zip(b) {
+                    *out = $f;
+                }
+            }
+            (Operand::Each(a), Operand::All($w)) => {
+                for (out, &$v) in $y.iter_mut().zip(a) {
+                    *out = $f;
+                }
+            }
+            (Operand::All($v), Operand::Each(b)) => {
+                for (out, &$w) in $y.iter_mut().zip(b) {
+                    *out = $f;
+                }
+            }
+            (Operand::Each(a), Operand::Rows(b, columns)) => {
+                for ((y, a), &$w) in $y.chunks_exact_mut(columns).zip(a.chunks_exact(columns)).zip(b) {
+                    for (out, &$v) in y.iter_mut().zip(a) {
+                        *out = $f;
+                    }
+                }
+            }
+            (Operand::Rows(a, columns), Operand::Each(b)) => {
+                for ((y, &$v), b) in $y.chunks_exact_mut(columns).zip(a).zip(b.chunks_exact(columns)) {
+                    for (out, &$w) in y.iter_mut().zip(b) {
+                        *out = $f;
+                    }
+                }
+            }
+            (a, b) => {
+                for (i, out) in $y.iter_mut().enumerate() {
+                    let ($v, $w) = (a.at(i), b.at(i));
+                    *out = $f;
+                }
+            }
         }
     };
 }
 
 dual_kernel! {
+    /// `y[i] = x[i] * scale + shift`, each operation rounded, for rows of `columns` along which scale and shift are the same.
+    fn scale_shift(x: &[f32], scale: Operand<'_>, shift: Operand<'_>, columns: usize, y: &mut [f32]) {
+        for (row, (y, x)) in y.chunks_exact_mut(columns).zip(x.chunks_exact(columns)).enumerate() {
+            let (scale, shift) = (scale.at(row * columns), shift.at(row * columns));
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = x * scale + shift;
+            }
+        }
+    }
+}
+
+dual_kernel! {
+    /// `y = (x * min(max(x + add, low), high)) / by`, the hard swish as its single operators: each operation rounded.
+    fn gate(x: &[f32], add: f32, low: f32, high: f32, by: f32, y: &mut [f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = (x * min(max(x + add, low), high)) / by;
+        }
+    }
+}
+
+dual_kernel! {
     /// `y[i] = f(a[i], b[i])`.
-    fn binary(op: Binary, a: &[f32], b: &[f32], y: &mut [f32]) {
+    fn binary(op: Binary, a: Operand<'_>, b: Operand<'_>, y: &mut [f32]) {
         match op {
             Binary::Add => each2!(a, b, y, v, w => v + w),
             Binary::Sub => each2!(a, b, y, v, w => v - w),
@@ -244,12 +321,46 @@ mod tests {
         let y: Vec<f32> = x.iter().rev().copied().collect();
         use Binary::*;
         for op in [Add, Sub, Mul, Div, Max, Min, Pow, PRelu, Mod, Fmod] {
-            let run = |isa| {
+            let run = |isa, a: Operand<'_>, b: Operand<'_>| {
                 let mut out = vec![0.0; x.len()];
-                binary(isa, op, &x, &y, &mut out);
+                binary(isa, op, a, b, &mut out);
                 bits(&out)
             };
-            assert!(Isa::all().into_iter().all(|isa| run(isa) == run(Isa::Portable)), "{op:?}");
+            let pairs = run(Isa::Portable, Operand::Each(&x), Operand::Each(&y));
+            assert!(
+                Isa::all().into_iter().all(|isa| run(isa, Operand::Each(&x), Operand::Each(&y)) == pairs),
+                "{op:?}"
+            );
+            for v in [-1.5, 6.0, 0.0, f32::NAN] {
+                let repeated = vec![v; x.len()];
+                let (left, right) = (
+                    run(Isa::Portable, Operand::Each(&repeated), Operand::Each(&x)),
+                    run(Isa::Portable, Operand::Each(&x), Operand::Each(&repeated)),
+                );
+                for isa in Isa::all() {
+                    assert_eq!(run(isa, Operand::All(v), Operand::Each(&x)), left, "{op:?} of {v}");
+                    assert_eq!(run(isa, Operand::Each(&x), Operand::All(v)), right, "{op:?} by {v}");
+                    let halves = [v, 2.0];
+                    let rows = Operand::Rows(&halves, x.len() / 2);
+                    let (even, spread) =
+                        (&x[..x.len() / 2 * 2], [vec![v; x.len() / 2], vec![2.0; x.len() / 2]].concat());
+                    let part = |bits: Vec<u32>| bits[..even.len()].to_vec();
+                    assert_eq!(
+                        part(run(isa, Operand::Each(even), rows)),
+                        part(run(Isa::Portable, Operand::Each(even), Operand::Each(&spread))),
+                    );
+                    assert_eq!(
+                        part(run(isa, rows, Operand::Each(even))),
+                        part(run(Isa::Portable, Operand::Each(&spread), Operand::Each(even))),
+                    );
+                    let both = run(isa, Operand::All(v), Operand::All(2.0));
+                    assert_eq!(
+                        both[0],
+                        run(isa, Operand::Each(&repeated), Operand::All(2.0))[0],
+                        "{op:?} of {v} and 2"
+                    );
+                }
+            }
         }
     }
 }

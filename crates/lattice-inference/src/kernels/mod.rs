@@ -5,6 +5,7 @@
 
 pub(crate) mod elementwise;
 pub(crate) mod gemm;
+pub(crate) mod lanes;
 pub(crate) mod program;
 pub(crate) mod reduce;
 
@@ -13,6 +14,37 @@ use core::cell::Cell;
 thread_local! {
     static CHOSEN: Cell<Option<Isa>> = const { Cell::new(None) };
 }
+
+/// Sixteen floats in a cache line of their own: no vector load of packed operands straddles two lines.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub(crate) [f32; 16]);
+
+impl Line {
+    pub(crate) const ZERO: Line = Line([0.0; 16]);
+
+    /// The floats of lines.
+    pub(crate) fn floats(lines: &[Line]) -> &[f32] {
+        // SAFETY: a line is sixteen floats and nothing else, so the lines are that many floats on end.
+        unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * 16) }
+    }
+
+    /// The floats of lines, to be written.
+    pub(crate) fn floats_mut(lines: &mut [Line]) -> &mut [f32] {
+        // SAFETY: as above; the borrow of the lines is the floats'.
+        unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * 16) }
+    }
+}
+
+/// Grows `lines` to at least `len`, with zeros; what is there stays.
+pub(crate) fn grow(lines: &mut Vec<Line>, len: usize) {
+    lines.resize(lines.len().max(len), Line::ZERO);
+}
+
+/// What a product does with outputs once they are whole: where they begin among all outputs, and they.
+pub(crate) type Finish<'f> = dyn FnMut(usize, &mut [f32]) + 'f;
+/// Outputs worth handing on together, where there are as many.
+pub(crate) const FINISH_MIN: usize = 2048;
 
 /// Which instructions the kernels use. Outside of this crate only [`Isa::detect`] and [`Isa::all`]
 /// make the vector ones, so that they are there.

@@ -9,7 +9,7 @@ use crate::cost::Work;
 use crate::graph::TensorType;
 use crate::kernels::Isa;
 use crate::kernels::elementwise::{Binary, Unary};
-use crate::kernels::program::{Program, Source, Step};
+use crate::kernels::program::{Program, Source, Step, Tiles};
 use crate::tensor::{DType, Data, Tensor};
 
 macro_rules! unary_ops {
@@ -237,11 +237,7 @@ fn unary(function: Unary, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
         };
     }
     let data = match x.data() {
-        Data::F32(v) => {
-            let program =
-                Program::new(x.shape(), &[x.shape()], vec![Step::Unary(function, Source::Operand(0))], vec![0]);
-            Data::F32(program.run(Isa::detect(), &[v]).remove(0))
-        }
+        Data::F32(v) => evaluate(x.shape(), &[x.shape()], Step::Unary(function, Source::Operand(0)), &[v]),
         Data::F64(v) => Data::F64(v.iter().map(|&x| unary_f64(function, x)).collect()),
         Data::I8(v) => signed!(I8, v),
         Data::I16(v) => signed!(I16, v),
@@ -254,6 +250,14 @@ fn unary(function: Unary, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
         other => return Err(format!("it is not defined for {}", other.dtype())),
     };
     Ok(vec![tensor(x.shape(), data)?])
+}
+
+/// One step of f32 over a shape.
+fn evaluate(shape: &[usize], operand_shapes: &[&[usize]], step: Step, operands: &[&[f32]]) -> Data {
+    let program = Program::new(shape, operand_shapes, vec![step], &[0]);
+    let mut values = vec![0.0; program.len()];
+    program.run(Isa::detect(), 0, operands, &mut [&mut values], &mut Tiles::default());
+    Data::F32(values)
 }
 
 fn unary_f64(function: Unary, x: f64) -> f64 {
@@ -378,8 +382,7 @@ fn binary(function: Binary, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let data = match (a.data(), b.data()) {
         (Data::F32(x), Data::F32(y)) => {
             let step = Step::Binary(function, Source::Operand(0), Source::Operand(1));
-            let program = Program::new(&shape, &[a.shape(), b.shape()], vec![step], vec![0]);
-            Data::F32(program.run(Isa::detect(), &[x, y]).remove(0))
+            evaluate(&shape, &[a.shape(), b.shape()], step, &[x, y])
         }
         (Data::F64(x), Data::F64(y)) => {
             Data::F64(zip((x, a.shape()), (y, b.shape()), &shape, |x, y| binary_f64(function, x, y)))

@@ -104,12 +104,27 @@ fn run_gather(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tenso
     let shape = [&data.shape()[..axis], indices.shape(), &data.shape()[axis + 1..]].concat();
     let outer: usize = data.shape()[..axis].iter().product();
     let inner: usize = data.shape()[axis + 1..].iter().product();
+    fn repeat<T: Copy, const TIMES: usize>(v: &[T], out: &mut Vec<T>) {
+        let from = out.len();
+        out.resize(from + v.len() * TIMES, v[0]);
+        for (out, &v) in out[from..].as_chunks_mut().0.iter_mut().zip(v) {
+            *out = [v; TIMES];
+        }
+    }
     fn take<T: Copy>(v: &[T], rows: &[usize], outer: usize, size: usize, inner: usize) -> Vec<T> {
         let mut out = Vec::with_capacity(outer * rows.len() * inner);
+        // What enlarges an image by a whole factor repeats every element.
+        let times = rows.len() / size.max(1);
+        let repeats = times * size == rows.len() && rows.iter().enumerate().all(|(i, &r)| r == i / times);
         for o in 0..outer {
             if inner == 1 {
                 let v = &v[o * size..][..size];
-                out.extend(rows.iter().map(|&r| v[r]));
+                match times {
+                    2 if repeats => repeat::<T, 2>(v, &mut out),
+                    4 if repeats => repeat::<T, 4>(v, &mut out),
+                    8 if repeats => repeat::<T, 8>(v, &mut out),
+                    _ => out.extend(rows.iter().map(|&r| v[r])),
+                }
             } else {
                 rows.iter().for_each(|&r| out.extend_from_slice(&v[(o * size + r) * inner..][..inner]));
             }

@@ -4,8 +4,8 @@ use super::broadcast::{Loops, broadcast_shapes};
 use super::{Attributes, OpResult, OpSpec, operands, tensor};
 use crate::cost::{Work, rows};
 use crate::graph::TensorType;
-use crate::kernels::Isa;
-use crate::kernels::gemm::{NR, PackedRight, gemm};
+use crate::kernels::gemm::{NR, PackedRight, gemm, gemm_then};
+use crate::kernels::{Finish, Isa};
 use crate::tensor::{DType, Data, Tensor};
 
 /// a [.., m, k] times b [.., k, n]; both of rank 2 or more.
@@ -106,14 +106,14 @@ fn run(_: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
 fn batched(x: &[f32], y: &[f32], pairs: &[(usize, usize)], m: usize, k: usize, n: usize) -> Vec<f32> {
     let isa = Isa::detect();
     let mut c = vec![0.0; pairs.len() * m * n];
-    let mut packed: Option<(usize, PackedRight)> = None;
+    let mut right = PackedRight::default();
+    let mut packed = None;
     for (&(ia, ib), c) in pairs.iter().zip(c.chunks_exact_mut((m * n).max(1))) {
-        if packed.as_ref().is_none_or(|(index, _)| *index != ib) {
-            packed = Some((ib, PackedRight::new(&y[ib * k * n..][..k * n], k, n)));
+        if packed != Some(ib) {
+            right.fill(&y[ib * k * n..][..k * n], k, n);
+            packed = Some(ib);
         }
-        if let Some((_, right)) = &packed {
-            gemm(isa, &x[ia * m * k..][..m * k], m, right, c);
-        }
+        gemm(isa, &x[ia * m * k..][..m * k], m, &right, c);
     }
     c
 }
@@ -136,19 +136,14 @@ pub(crate) fn prepare(b: &Tensor) -> Option<PackedRight> {
     }
 }
 
-/// [`MATMUL`] with a prepared right operand.
-pub(crate) fn run_prepared(a: &Tensor, b: &PackedRight) -> OpResult<Tensor> {
+/// [`MATMUL`] of f32 with a prepared right operand, into `c`, whose outputs `finish` takes on.
+pub(crate) fn run_prepared(a: &Tensor, b: &PackedRight, c: &mut [f32], finish: &mut Finish<'_>) -> OpResult<()> {
     let values = a.as_f32().ok_or("the left operand must be f32")?;
-    let [batch @ .., m, k] = a.shape() else { return Err("the left operand must have rank 2 or more".into()) };
-    if *k != b.k {
+    if a.rank() < 2 || a.shape().last() != Some(&b.k) {
         return Err("inner dimensions differ".into());
     }
-    let rows = batch.iter().product::<usize>() * m;
-    let mut shape = a.shape().to_vec();
-    shape[a.rank() - 1] = b.n;
-    let mut c = vec![0.0; rows * b.n];
-    gemm(Isa::detect(), values, rows, b, &mut c);
-    tensor(&shape, Data::F32(c))
+    gemm_then(Isa::detect(), values, a.shape()[..a.rank() - 1].iter().product(), b, c, finish);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -106,11 +106,14 @@ fn gather_view<T: Copy>(v: &[T], dims: &[usize], strides: &[isize], start: isize
         return out;
     }
     let (n, step) = (d.pop().unwrap_or(1), s.pop().unwrap_or(1));
+    // Where neighbours of the operand lie along the next dimension, both are read together.
+    let rows = if step > 1 && s.last() == Some(&1) { d.pop().filter(|_| s.pop().is_some()) } else { None };
     let mut index = vec![0; d.len()];
     let mut at = start;
     loop {
-        match step {
-            1 => out.extend_from_slice(&v[at as usize..at as usize + n]),
+        match (step, rows) {
+            (1, _) => out.extend_from_slice(&v[at as usize..at as usize + n]),
+            (_, Some(rows)) => weave(&v[at as usize..], rows, n, step as usize, &mut out),
             _ => out.extend((0..n as isize).map(|i| v[(at + i * step) as usize])),
         }
         let mut axis = d.len();
@@ -126,6 +129,25 @@ fn gather_view<T: Copy>(v: &[T], dims: &[usize], strides: &[isize], start: isize
             }
             at -= s[axis] * d[axis] as isize;
             index[axis] = 0;
+        }
+    }
+}
+
+/// For each of `rows` neighbours the `n` elements `step` apart from there on.
+fn weave<T: Copy>(v: &[T], rows: usize, n: usize, step: usize, out: &mut Vec<T>) {
+    let from = out.len();
+    out.resize(from + rows * n, v[0]);
+    let out = &mut out[from..];
+    if n == 2 {
+        let pairs = v[..rows].iter().zip(&v[step..][..rows]);
+        for (out, (&a, &b)) in out.as_chunks_mut().0.iter_mut().zip(pairs) {
+            *out = [a, b];
+        }
+        return;
+    }
+    for i in 0..n {
+        for (out, &v) in out[i..].iter_mut().step_by(n).zip(&v[i * step..][..rows]) {
+            *out = v;
         }
     }
 }

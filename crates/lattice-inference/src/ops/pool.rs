@@ -8,6 +8,7 @@ use super::{Attributes, OpResult, OpSpec, operands, tensor};
 use crate::cost::Work;
 use crate::graph::TensorType;
 use crate::kernels::elementwise::max;
+use crate::kernels::{Isa, dual_kernel};
 use crate::tensor::{DType, Data, Tensor};
 
 /// The largest element of each window.
@@ -173,6 +174,58 @@ pub(crate) fn planes<T: Copy>(
     y
 }
 
+/// The rows of `y` folded with elements of `x` that lie `stride` apart.
+#[inline(always)]
+fn max_into(y: &mut [f32], x: &[f32], stride: usize) {
+    match stride {
+        1 => {
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = max(*y, x);
+            }
+        }
+        2 => {
+            let (pairs, last) = x.as_chunks::<2>();
+            let after = y.len().min(pairs.len());
+            for (y, pair) in y.iter_mut().zip(pairs) {
+                *y = max(*y, pair[0]);
+            }
+            for (y, &x) in y[after..].iter_mut().zip(last) {
+                *y = max(*y, x);
+            }
+        }
+        _ => {
+            for (y, x) in y.iter_mut().zip(x.chunks(stride)) {
+                *y = max(*y, x[0]);
+            }
+        }
+    }
+}
+
+dual_kernel! {
+    /// The largest elements of planar windows that all lie inside their plane: each tap for a row of windows at a time.
+    fn max_planes(windows: &Windows, spatial: &[usize], x: &[f32], y: &mut [f32]) {
+        let Windows { kernel, strides, dilations, output, .. } = windows;
+        let planes = x.chunks_exact(spatial[0] * spatial[1]);
+        for (x, y) in planes.zip(y.chunks_exact_mut(output[0] * output[1])) {
+            for (row, y) in y.chunks_exact_mut(output[1]).enumerate() {
+                y.fill(f32::NEG_INFINITY);
+                for tap in 0..kernel[0] * kernel[1] {
+                    let at = (row * strides[0] + tap / kernel[1] * dilations[0]) * spatial[1] + tap % kernel[1] * dilations[1];
+                    max_into(y, &x[at..], strides[1]);
+                }
+            }
+        }
+    }
+}
+
+/// Whether there are planar windows, and all lie inside.
+fn is_inside(windows: &Windows, spatial: &[usize]) -> bool {
+    let reach =
+        |i: usize| (windows.output[i].max(1) - 1) * windows.strides[i] + (windows.kernel[i] - 1) * windows.dilations[i];
+    let Windows { pads_before, output, .. } = windows;
+    spatial.len() == 2 && (0..2).all(|i| pads_before[i] == 0 && output[i] > 0 && reach(i) < spatial[i])
+}
+
 fn run_max(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let [x] = operands(inputs)?;
     let windows = Windows::read(attributes, x.shape())?;
@@ -186,6 +239,11 @@ fn run_max(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>>
                 other => return Err(format!("it is not defined for {}", other.dtype())),
             }
         };
+    }
+    if let (Data::F32(v), true) = (x.data(), is_inside(&windows, &x.shape()[2..])) {
+        let mut y = vec![0.0; shape.iter().product()];
+        max_planes(Isa::detect(), &windows, &x.shape()[2..], v, &mut y);
+        return Ok(vec![tensor(&shape, Data::F32(y))?]);
     }
     let data = each! {
         F32 f32::NEG_INFINITY, max;

@@ -5,7 +5,7 @@
 //! goes on from it: an f32 in memory is the f32 in the register, so blocking changes no bit.
 //! The loop structure follows Goto and van de Geijn, "Anatomy of high-performance matrix multiplication" (2008).
 
-use super::Isa;
+use super::{Finish, Isa, Line};
 
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -18,8 +18,8 @@ pub(crate) const MR: usize = 6;
 pub(crate) const NR: usize = 16;
 /// Steps of k that a right micro-panel keeps in the first-level cache (16 KiB).
 pub(crate) const KC: usize = 256;
-/// Rows of a left block that stays in the second-level cache.
-const MC: usize = 120;
+/// Rows of a left block at most: it stays in the second-level cache.
+const MC: usize = 192;
 
 /// A left operand [m, k] in panels of [`MR`] rows: `[ceil(m / MR)][k][MR]`, missing rows zero.
 #[derive(Clone, Debug)]
@@ -30,11 +30,11 @@ pub(crate) struct PackedLeft {
 }
 
 /// A right operand [k, n] in panels of [`NR`] columns: `[ceil(n / NR)][k][NR]`, missing columns zero.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct PackedRight {
     pub(crate) k: usize,
     pub(crate) n: usize,
-    panels: Vec<f32>,
+    panels: Vec<Line>,
 }
 
 impl PackedLeft {
@@ -54,19 +54,33 @@ impl PackedLeft {
 impl PackedRight {
     /// Packs a row-major [k, n] matrix.
     pub(crate) fn new(b: &[f32], k: usize, n: usize) -> PackedRight {
-        let mut panels = vec![0.0; n.div_ceil(NR) * k * NR];
-        for (p, panel) in panels.chunks_exact_mut((k * NR).max(1)).enumerate() {
+        let mut packed = PackedRight::default();
+        packed.fill(b, k, n);
+        packed
+    }
+
+    /// Packs another matrix in the same memory.
+    pub(crate) fn fill(&mut self, b: &[f32], k: usize, n: usize) {
+        (self.k, self.n) = (k, n);
+        self.panels.resize(n.div_ceil(NR) * k, Line::ZERO);
+        for (p, panel) in self.panels.chunks_exact_mut(k.max(1)).enumerate() {
             let columns = NR.min(n - p * NR);
-            for (row, out) in panel.chunks_exact_mut(NR).enumerate() {
-                out[..columns].copy_from_slice(&b[row * n + p * NR..][..columns]);
+            for (row, out) in panel.iter_mut().enumerate() {
+                let b = &b[row * n + p * NR..][..columns];
+                match b.first_chunk::<NR>() {
+                    Some(whole) => out.0 = *whole,
+                    None => {
+                        *out = Line::ZERO;
+                        out.0[..columns].copy_from_slice(b);
+                    }
+                }
             }
         }
-        PackedRight { k, n, panels }
     }
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.panels.len() * 4
+        self.panels.len() * size_of::<Line>()
     }
 }
 
@@ -99,29 +113,46 @@ fn pack_left(
 
 /// `c = a * b` for a row-major a [m, k] and a packed b; c is [m, n] and is overwritten.
 pub(crate) fn gemm(isa: Isa, a: &[f32], m: usize, b: &PackedRight, c: &mut [f32]) {
+    gemm_then(isa, a, m, b, c, &mut |_, _| {});
+}
+
+/// [`gemm`], whose outputs `finish` takes on while they are in the cache.
+pub(crate) fn gemm_then(isa: Isa, a: &[f32], m: usize, b: &PackedRight, c: &mut [f32], finish: &mut Finish<'_>) {
     let (k, n) = (b.k, b.n);
     assert!(a.len() == m * k && c.len() == m * n, "operands of a matrix product have the lengths of their shapes");
     if k == 0 || m == 0 || n == 0 {
         c.fill(0.0);
+        finish(0, c);
         return;
     }
     if m <= 2 {
         for (row, out) in a.chunks_exact(k).zip(c.chunks_exact_mut(n)) {
             row_times_panels(isa, row, b, out);
         }
+        finish(0, c);
         return;
     }
     let mut packed = Vec::new();
+    let blocks = row_blocks(m);
     for k0 in (0..k).step_by(KC) {
         let kc = KC.min(k - k0);
-        for m0 in (0..m).step_by(MC) {
-            let mc = MC.min(m - m0);
+        for m0 in (0..m).step_by(blocks) {
+            let mc = blocks.min(m - m0);
             pack_left(a, k, m0..m0 + mc, k0..k0 + kc, &mut packed);
             let left = Panels { data: &packed, stride: kc * MR, step: MR };
-            let right = Panels { data: &b.panels[k0 * NR..], stride: k * NR, step: NR };
+            let right = Panels { data: &Line::floats(&b.panels)[k0 * NR..], stride: k * NR, step: NR };
             block(isa, kc, left, right, &mut c[m0 * n..], (mc, n, n), k0 == 0);
+            if k0 + kc == k {
+                finish(m0 * n, &mut c[m0 * n..(m0 + mc) * n]);
+            }
         }
     }
+}
+
+/// Rows of each left block: all alike, and whole tiles.
+fn row_blocks(m: usize) -> usize {
+    let m = m.max(1);
+    m.div_ceil(m.div_ceil(MC)).next_multiple_of(2 * MR)
 }
 
 /// Panels of one operand: step k of panel p begins at `p * stride + k * step`. Packed panels have their width as step.
@@ -151,8 +182,9 @@ pub(crate) fn gemm_block(
     c: &mut [f32],
     (n, ldc): (usize, usize),
 ) {
-    for m0 in (0..a.m).step_by(MC) {
-        let mc = MC.min(a.m - m0);
+    let blocks = row_blocks(a.m);
+    for m0 in (0..a.m).step_by(blocks) {
+        let mc = blocks.min(a.m - m0);
         let left = Panels { data: &a.panels[m0 / MR * a.k * MR + k0 * MR..], stride: a.k * MR, step: MR };
         block(isa, kc, left, right, &mut c[m0 * ldc..], (mc, n, ldc), k0 == 0);
     }
@@ -271,7 +303,7 @@ fn row_times_panels(isa: Isa, a: &[f32], b: &PackedRight, c: &mut [f32]) {
     let stride = b.k * NR;
     let mut tile = [0.0f32; ROW_PANELS * NR];
     for (group, out) in c.chunks_mut(ROW_PANELS * NR).enumerate() {
-        let panels = &b.panels[group * ROW_PANELS * stride..];
+        let panels = &Line::floats(&b.panels)[group * ROW_PANELS * stride..];
         let count = out.len().div_ceil(NR);
         let panels = &panels[..count * stride];
         match isa {
@@ -376,7 +408,7 @@ mod tests {
             for isa in Isa::all() {
                 let mut c = vec![0.0; m * n];
                 for k0 in (0..k).step_by(KC) {
-                    let right = Panels { data: &packed.panels[k0 * NR..], stride: k * NR, step: NR };
+                    let right = Panels { data: &Line::floats(&packed.panels)[k0 * NR..], stride: k * NR, step: NR };
                     gemm_block(isa, &left, k0, KC.min(k - k0), right, &mut c, (n, n));
                 }
                 prop_assert_eq!(bits(&c), bits(&naive(&a, &b, m, k, n)));

@@ -2,19 +2,23 @@
 //!
 //! Preparation changes speed only. Every output has the bits that running the graph node by node would give.
 
-use crate::cost::{Cost, last_uses, node_results};
+use crate::cost::{Cost, last_uses};
 use crate::error::{LoadError, RunError};
 use crate::float_mode;
-use crate::graph::{Graph, Node, TensorType, ValueInfo};
+use crate::graph::{Graph, Node, ValueInfo};
 use crate::kernels::Isa;
 use crate::kernels::gemm::PackedRight;
-use crate::kernels::program::{Program, Source, Step as ProgramStep};
-use crate::ops::elementwise::Kernel;
-use crate::ops::{OpResult, cast, conv, matmul, movement};
-use crate::quant::prepare::{self as integers, Plan};
-use crate::tensor::{DType, Data, Tensor};
+use crate::kernels::program::Program;
+use crate::ops::{OpResult, conv, matmul};
+use crate::quant::prepare as integers;
+use crate::tensor::Tensor;
+use memory::{Memory, Plan};
+use prepare::Known;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+mod memory;
+mod prepare;
 
 /// Longest chain of elementwise operators that is fused.
 const FUSED_STEPS_MAX: usize = 32;
@@ -28,6 +32,9 @@ pub struct Model {
     values: usize,
     constants: BTreeMap<u32, Arc<Tensor>>,
     steps: Vec<Step>,
+    plan: Plan,
+    /// What the last run worked in, for the next one; runs at the same time make their own.
+    idle: Mutex<Option<Memory>>,
     cost: Cost,
     bytes: usize,
 }
@@ -44,14 +51,30 @@ struct Step {
     released: Vec<u32>,
 }
 
+impl Step {
+    fn new(index: usize, operator: &'static str, action: Action, inputs: Vec<u32>) -> Step {
+        Step { index, operator, action, inputs, outputs: Vec::new(), released: Vec::new() }
+    }
+}
+
 #[derive(Debug)]
 enum Action {
     Run(Box<Node>),
     Reshape(Vec<usize>),
+    /// The operands of the chain come behind the product's.
+    Product {
+        product: Box<Product>,
+        chain: Option<Program>,
+    },
+    Integers(integers::Prepared),
+    Fused(Program),
+}
+
+/// A product by constant weights.
+#[derive(Debug)]
+enum Product {
     MatMul(PackedRight),
     Conv(conv::Prepared),
-    Integers(integers::Prepared),
-    Fused { program: Program, shape: Vec<usize> },
 }
 
 impl Model {
@@ -59,35 +82,37 @@ impl Model {
     pub fn load(graph: Graph) -> Result<Model, LoadError> {
         let last_use = last_uses(&graph);
         let known = Known::new(&graph)?;
-        let plan = Plan::new(&graph);
+        let whole = integers::Plan::new(&graph);
         let mut covered = BTreeSet::new();
         let mut steps = Vec::new();
         let mut index = 0;
         while index < graph.nodes().len() {
             let result = graph.nodes()[index].first_output;
-            if known.get(result).is_some() || !plan.needs(index) || covered.contains(&result) {
+            if known.get(result).is_some() || !whole.needs(index) || covered.contains(&result) {
                 index += 1;
                 continue;
             }
-            let fused = fusible_run(&graph, index);
-            let (step, count) = match prepare_integers(&plan, &graph, index)? {
+            let fused = prepare::fusible_run(&graph, index);
+            let (step, count) = match prepare::prepare_integers(&whole, &graph, index)? {
                 Some((step, covers)) => {
                     covered.extend(covers);
                     (step, 1)
                 }
-                None if fused > 0 => (fuse(&graph, index, fused, &last_use), fused),
-                None => (prepare(&known, index)?, 1),
+                None if fused > 0 => (prepare::fuse(&graph, index, fused, &last_use), fused),
+                None => prepare::prepare(&known, index, &last_use)?,
             };
             steps.push(step);
             index += count;
         }
-        release(&known, &mut steps);
+        prepare::release(&known, &mut steps);
+        let plan = Plan::new(&graph, &steps);
         let read: Vec<u32> =
             steps.iter().flat_map(|s| s.inputs.iter().copied()).chain(graph.output_values().to_vec()).collect();
         let constants: BTreeMap<u32, Arc<Tensor>> =
             read.into_iter().filter_map(|v| known.get(v).map(|t| (v, t.clone()))).collect();
         let packed: usize = steps.iter().map(|s| s.action.bytes()).sum();
-        let bytes = packed + constants.values().map(|t| t.size_bytes()).sum::<usize>() + graph.nodes().len() * 256;
+        let constant = constants.values().map(|t| t.size_bytes()).sum::<usize>();
+        let bytes = packed + constant + plan.bytes() + graph.nodes().len() * 256;
         Ok(Model {
             inputs: graph.inputs().to_vec(),
             outputs: graph.outputs().to_vec(),
@@ -95,6 +120,8 @@ impl Model {
             values: graph.types().len(),
             constants,
             steps,
+            plan,
+            idle: Mutex::new(None),
             cost: graph.cost(),
             bytes,
         })
@@ -134,11 +161,12 @@ impl Model {
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, RunError> {
         float_mode::check()?;
         self.check_inputs(inputs)?;
+        let mut memory = self.idle.try_lock().ok().and_then(|mut idle| idle.take()).unwrap_or_default();
         let mut slots: Vec<Slot<'_>> = (0..self.values).map(|_| Slot::Empty).collect();
         inputs.iter().enumerate().for_each(|(i, tensor)| slots[i] = Slot::Borrowed(tensor));
         self.constants.iter().for_each(|(&v, tensor)| slots[v as usize] = Slot::Borrowed(tensor));
         for step in &self.steps {
-            let results = step.run(&mut slots).map_err(|reason| RunError::Operator {
+            let results = step.run(&mut slots, &self.plan, &mut memory).map_err(|reason| RunError::Operator {
                 index: step.index,
                 operator: step.operator,
                 reason,
@@ -146,7 +174,11 @@ impl Model {
             for (&v, tensor) in step.outputs.iter().zip(results) {
                 slots[v as usize] = Slot::Owned(tensor);
             }
-            step.released.iter().for_each(|&v| slots[v as usize] = Slot::Empty);
+            for &v in &step.released {
+                if let Slot::Owned(tensor) = core::mem::replace(&mut slots[v as usize], Slot::Empty) {
+                    memory.give_back(&self.plan, v, tensor);
+                }
+            }
         }
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for (position, &value) in self.output_values.iter().enumerate() {
@@ -161,6 +193,9 @@ impl Model {
             };
             tensor.data_mut().canonicalize_nan();
             outputs.push(tensor);
+        }
+        if let Ok(mut idle) = self.idle.try_lock() {
+            *idle = Some(memory);
         }
         Ok(outputs)
     }
@@ -222,24 +257,45 @@ impl Slot<'_> {
 }
 
 impl Step {
-    fn run(&self, slots: &mut [Slot<'_>]) -> OpResult<Vec<Tensor>> {
+    fn run(&self, slots: &mut [Slot<'_>], plan: &Plan, memory: &mut Memory) -> OpResult<Vec<Tensor>> {
         if let Action::Reshape(shape) = &self.action {
             return reshape(&mut slots[self.inputs[0] as usize], shape, self.released.contains(&self.inputs[0]));
         }
         let operands: Vec<&Tensor> = self.inputs.iter().map(|&v| slots[v as usize].tensor()).collect();
         match &self.action {
             Action::Run(node) => (node.op.run)(&node.attributes, &operands),
-            Action::MatMul(right) => matmul::run_prepared(operands[0], right).map(|t| vec![t]),
-            Action::Conv(prepared) => prepared.run(operands[0]).map(|t| vec![t]),
+            Action::Product { product, chain } => {
+                let mut y = memory.take(plan, self.outputs[0]);
+                let mut factors = floats(&operands[1..])?;
+                // The place of what the chain replaces.
+                factors.insert(0, &[]);
+                let Memory { tiles, conv, .. } = &mut *memory;
+                let mut finish = |start: usize, part: &mut [f32]| {
+                    if let Some(chain) = chain {
+                        chain.run(Isa::detect(), start, &factors, &mut [part], tiles);
+                    }
+                };
+                match &**product {
+                    Product::MatMul(right) => matmul::run_prepared(operands[0], right, &mut y, &mut finish)?,
+                    Product::Conv(weights) => weights.run(operands[0], &mut y, conv, &mut finish)?,
+                }
+                Ok(vec![plan.tensor(self.outputs[0], y)?])
+            }
             Action::Integers(prepared) => prepared.run(operands[0]).map(|t| vec![t]),
-            Action::Fused { program, shape } => {
-                let values: Option<Vec<&[f32]>> = operands.iter().map(|t| t.as_f32()).collect();
-                let results = program.run(Isa::detect(), &values.ok_or("operands must be f32")?);
-                results.into_iter().map(|v| crate::ops::tensor(shape, Data::F32(v))).collect()
+            Action::Fused(program) => {
+                let mut results: Vec<Vec<f32>> = self.outputs.iter().map(|&v| memory.take(plan, v)).collect();
+                let mut parts: Vec<&mut [f32]> = results.iter_mut().map(Vec::as_mut_slice).collect();
+                program.run(Isa::detect(), 0, &floats(&operands)?, &mut parts, &mut memory.tiles);
+                self.outputs.iter().zip(results).map(|(&v, values)| plan.tensor(v, values)).collect()
             }
             Action::Reshape(_) => unreachable!("handled above"),
         }
     }
+}
+
+/// The elements of f32 operands.
+fn floats<'t>(operands: &[&'t Tensor]) -> OpResult<Vec<&'t [f32]>> {
+    operands.iter().map(|t| t.as_f32()).collect::<Option<_>>().ok_or_else(|| "operands must be f32".into())
 }
 
 /// A reshaped value: moved when this was its last use, copied otherwise.
@@ -258,133 +314,12 @@ fn reshape(slot: &mut Slot<'_>, shape: &[usize], last: bool) -> OpResult<Vec<Ten
 impl Action {
     fn bytes(&self) -> usize {
         match self {
-            Action::MatMul(right) => right.bytes(),
-            Action::Conv(prepared) => prepared.bytes(),
+            Action::Product { product, .. } => match &**product {
+                Product::MatMul(right) => right.bytes(),
+                Product::Conv(prepared) => prepared.bytes(),
+            },
             Action::Integers(prepared) => prepared.bytes(),
             _ => 0,
-        }
-    }
-}
-
-/// Values known before the first run: constants, and half-precision ones widened by a Cast.
-struct Known<'a> {
-    graph: &'a Graph,
-    widened: BTreeMap<u32, Arc<Tensor>>,
-}
-
-impl<'a> Known<'a> {
-    fn new(graph: &'a Graph) -> Result<Known<'a>, LoadError> {
-        let mut widened = BTreeMap::new();
-        for (index, node) in graph.nodes().iter().enumerate().filter(|(_, node)| node.op.code == cast::CAST.code) {
-            let half = graph.constant(node.inputs[0]).filter(|t| matches!(t.dtype(), DType::F16 | DType::BF16));
-            if let Some(half) = half.filter(|_| graph.types()[node.first_output as usize].dtype == DType::F32) {
-                let wrong = |reason| LoadError::Node { index, operator: node.op.name, reason };
-                let tensor = (node.op.run)(&node.attributes, &[half]).map_err(wrong)?.remove(0);
-                widened.insert(node.first_output, Arc::new(tensor));
-            }
-        }
-        Ok(Known { graph, widened })
-    }
-
-    fn get(&self, value: u32) -> Option<&Arc<Tensor>> {
-        self.graph.constant(value).or_else(|| self.widened.get(&value))
-    }
-}
-
-/// One node, with whatever can be done before the first run.
-fn prepare(known: &Known<'_>, index: usize) -> Result<Step, LoadError> {
-    let graph = known.graph;
-    let node = &graph.nodes()[index];
-    let types = graph.types();
-    let mut inputs = node.inputs.clone();
-    let wrong = |reason| LoadError::Node { index, operator: node.op.name, reason };
-    let constant = |i: usize| node.inputs.get(i).and_then(|&v| known.get(v));
-    let action = match node.op.code {
-        code if code == movement::RESHAPE.code => Action::Reshape(types[node.first_output as usize].shape.clone()),
-        code if code == matmul::MATMUL.code => match constant(1).and_then(|b| matmul::prepare(b)) {
-            Some(packed) => {
-                inputs.truncate(1);
-                Action::MatMul(packed)
-            }
-            None => Action::Run(Box::new(node.clone())),
-        },
-        code if code == conv::CONV.code => match constant(1).filter(|w| w.dtype() == DType::F32) {
-            Some(w) => {
-                inputs.truncate(1);
-                let x = &types[node.inputs[0] as usize].shape;
-                Action::Conv(conv::Prepared::new(&node.attributes, x, w).map_err(wrong)?)
-            }
-            None => Action::Run(Box::new(node.clone())),
-        },
-        _ => Action::Run(Box::new(node.clone())),
-    };
-    let outputs = node.output_range(node_results(graph, index)).map(|v| v as u32).collect();
-    Ok(Step { index, operator: node.op.name, action, inputs, outputs, released: Vec::new() })
-}
-
-/// A step of integers for a node and others after it, whose results are given too.
-fn prepare_integers(plan: &Plan<'_>, graph: &Graph, index: usize) -> Result<Option<(Step, Vec<u32>)>, LoadError> {
-    let operator = graph.nodes()[index].op.name;
-    let found = plan.step(index).map_err(|reason| LoadError::Node { index, operator, reason })?;
-    Ok(found.map(|found| {
-        let (inputs, outputs) = (vec![found.input], vec![found.output]);
-        let action = Action::Integers(found.prepared);
-        (Step { index, operator, action, inputs, outputs, released: Vec::new() }, found.covers)
-    }))
-}
-
-/// How many nodes from `start` on form one chain of elementwise f32 operators over one shape.
-fn fusible_run(graph: &Graph, start: usize) -> usize {
-    let result = |node: &Node| &graph.types()[node.first_output as usize];
-    let fusible = |node: &Node, like: &TensorType| {
-        let result = result(node);
-        result.dtype == DType::F32 && result.shape == like.shape && Kernel::of(node.op, &node.attributes).is_some()
-    };
-    let nodes = &graph.nodes()[start..];
-    let like = result(&nodes[0]);
-    nodes.iter().take(FUSED_STEPS_MAX).take_while(|node| fusible(node, like)).count()
-}
-
-/// Makes one program of `count` elementwise nodes.
-fn fuse(graph: &Graph, start: usize, count: usize, last_use: &[usize]) -> Step {
-    let nodes = &graph.nodes()[start..start + count];
-    let first_result = nodes[0].first_output;
-    let mut inputs: Vec<u32> = Vec::new();
-    let mut source = |value: u32| match value.checked_sub(first_result) {
-        Some(step) => Source::Step(step as usize),
-        None => Source::Operand(inputs.iter().position(|&v| v == value).unwrap_or_else(|| {
-            inputs.push(value);
-            inputs.len() - 1
-        })),
-    };
-    let steps: Vec<ProgramStep> = nodes
-        .iter()
-        .filter_map(|node| match Kernel::of(node.op, &node.attributes)? {
-            Kernel::Unary(op) => Some(ProgramStep::Unary(op, source(node.inputs[0]))),
-            Kernel::Binary(op) => Some(ProgramStep::Binary(op, source(node.inputs[0]), source(node.inputs[1]))),
-        })
-        .collect();
-    let leaves = |step: &usize| last_use[first_result as usize + step] > start + count - 1;
-    let results: Vec<usize> = (0..count).filter(leaves).collect();
-    let types = graph.types();
-    let shape = types[first_result as usize].shape.clone();
-    let operand_shapes: Vec<&[usize]> = inputs.iter().map(|&v| types[v as usize].shape.as_slice()).collect();
-    let outputs = results.iter().map(|&step| first_result + step as u32).collect();
-    let program = Program::new(&shape, &operand_shapes, steps, results);
-    let operator = if count == 1 { nodes[0].op.name } else { "elementwise chain" };
-    Step { index: start, operator, action: Action::Fused { program, shape }, inputs, outputs, released: Vec::new() }
-}
-
-/// Notes for each step the values that nobody reads after it.
-fn release(known: &Known<'_>, steps: &mut [Step]) {
-    let mut last: BTreeMap<u32, usize> = BTreeMap::new();
-    for (position, step) in steps.iter().enumerate() {
-        last.extend(step.inputs.iter().chain(&step.outputs).map(|&v| (v, position)));
-    }
-    last.retain(|v, _| !known.graph.output_values().contains(v));
-    for (value, position) in last {
-        if known.get(value).is_none() {
-            steps[position].released.push(value);
         }
     }
 }
@@ -395,7 +330,8 @@ mod tests {
     use super::*;
     use crate::graph::GraphBuilder;
     use crate::half::f32_to_f16;
-    use crate::ops::Attributes;
+    use crate::ops::{Attributes, cast};
+    use crate::tensor::{DType, Data};
 
     #[test]
     fn half_precision_weights_are_widened_once() {
@@ -410,7 +346,7 @@ mod tests {
         let graph = b.finish(vec![("y".into(), y)]).unwrap();
         assert_eq!(graph.nodes().len(), 2, "the frozen graph keeps the halves");
         let model = Model::load(graph).unwrap();
-        assert!(matches!(model.steps[..], [Step { action: Action::MatMul(_), .. }]));
+        assert!(matches!(model.steps[..], [Step { action: Action::Product { .. }, .. }]));
         let ones = Tensor::from_f32([1, rows], vec![1.0; rows]).unwrap();
         let sums = |c: usize| (0..rows).fold(0.0f32, |sum, r| sum + values[r * columns + c]);
         assert_eq!(model.run(&[ones]).unwrap()[0].as_f32().unwrap(), (0..columns).map(sums).collect::<Vec<_>>());
