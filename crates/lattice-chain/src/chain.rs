@@ -115,6 +115,7 @@ pub(crate) fn facts(spec: &ChainSpec, hash: B256, header: &DagHeader) -> BlockFa
         work: spec.work(header.ai_class),
         blue_score: header.blue_score,
         blue_work: header.blue_work,
+        newest_pruning_point: header.newest_pruning_point,
     }
 }
 
@@ -170,13 +171,10 @@ impl Chain {
         options: ChainOptions,
     ) -> Result<Self, ChainError> {
         let layers = Layers::open(kv.clone(), retention(&spec, options))?;
-        let mut params = params(&spec);
+        let params = params(&spec);
         // What the pruning depth spans need not be in memory: it could not be pruned.
         let residency =
             Residency { blocks: Residency::default().blocks.min(params.pruning_depth), ..Default::default() };
-        if layers.history().is_some() {
-            params.pruning_depth = u64::MAX;
-        }
         let dag = Dag::open_with(kv.clone(), params, residency)?
             .ok_or_else(|| StorageFault::corrupt(Table::Relations, "the DAG is missing"))?;
         let cache = Arc::new(BlockCache::new());

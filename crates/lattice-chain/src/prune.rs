@@ -18,6 +18,9 @@ impl Chain {
     /// One step. The pruning point is that of the newest chain block which no execution can need: it is final, and lies
     /// below every state kept and every block that these can name.
     pub(crate) fn prune(&mut self, batch: &mut Batch) -> Result<(), ChainError> {
+        if self.layers.history().is_some() {
+            return Ok(());
+        }
         let Some(height) = self.layers.base_height().checked_sub(BLOCK_HASHES) else { return Ok(()) };
         let Some(settled) = self.fork.blocks.canonical_by_number(height)? else { return Ok(()) };
         let before = self.dag.bottom()?.0;

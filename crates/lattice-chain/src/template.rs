@@ -77,6 +77,7 @@ impl Chain {
             certificates: self.certificates_for(&parents, &merged.finality)?,
             evidence: self.evidence_for(&state),
         };
+        let pruning_point = self.dag.pruning_point_above(&data.selected_parent)?;
         let mut header = DagHeader {
             parents,
             slot,
@@ -85,6 +86,7 @@ impl Chain {
             ai_class: self.spec.ai_class(staking::ai_gas_of(&state, proposer)),
             blue_score: data.blue_score,
             blue_work: data.blue_work,
+            newest_pruning_point: pruning_point.unwrap_or_default(),
             body_root: B256::ZERO,
             evm_hash: B256::ZERO,
             model_root: B256::ZERO,

@@ -261,13 +261,25 @@ impl View {
         }))
     }
 
-    /// Headers of the pruning points that this node has had, genesis first: they are kept for good, and
-    /// [`lattice_consensus::check_pruning_points`] says whether they can be those of one chain.
-    pub fn pruning_points(&self) -> Result<Vec<DagHeader>, StorageFault> {
+    /// Headers of the pruning points of the newest finalised block's chain, genesis first, and that block's header, which names
+    /// the newest of them. They are kept for good, and [`lattice_consensus::check_pruning_proof`] verifies them.
+    pub fn pruning_proof(&self) -> Result<(Vec<DagHeader>, DagHeader), StorageFault> {
         let missing = |hash: &B256| StorageFault::corrupt(Table::Headers, format!("pruning point {hash} is missing"));
         let header = |hash: &B256| self.blocks.header(hash)?.ok_or_else(|| missing(hash));
-        let genesis = self.blocks.canonical_by_number(0)?;
-        genesis.iter().chain(&lattice_consensus::pruning_points(&*self.kv)?).map(header).collect()
+        let head = self.blocks.canonical_by_number(self.finalized_number())?.unwrap_or(self.sink());
+        let head = header(&head)?;
+        let mut points = Vec::new();
+        let mut next = if head.parents.is_empty() { head.hash() } else { head.newest_pruning_point };
+        loop {
+            let point = header(&next)?;
+            next = point.newest_pruning_point;
+            let is_genesis = point.parents.is_empty();
+            points.push(point);
+            if is_genesis {
+                points.reverse();
+                return Ok((points, head));
+            }
+        }
     }
 
     /// Blocks without children.

@@ -27,7 +27,7 @@ use blocks::Blocks;
 pub use choose::ChainPath;
 pub use open::Residency;
 use prune::Pruning;
-pub use prune::{InvalidPruningPoint, Pruned, check_pruning_points, pruning_points};
+pub use prune::{InvalidPruningProof, Pruned, check_pruning_proof};
 pub use validate::Prepared;
 
 /// The place of a block in fork choice and among the candidates for selected parent: the greatest key wins. Mergesets are
@@ -102,6 +102,7 @@ impl Dag {
             height: 0,
             jump: 0,
             merge_root: 0,
+            newest_pruning_point: genesis.newest_pruning_point,
         };
         let mut dag = Self {
             params,
@@ -235,6 +236,7 @@ impl Dag {
             work: record.work,
             blue_score: record.blue_score,
             blue_work: record.blue_work,
+            newest_pruning_point: record.newest_pruning_point,
         }))
     }
 
@@ -420,6 +422,7 @@ mod tests {
             work: 1,
             blue_score: 0,
             blue_work: 0,
+            newest_pruning_point: B256::ZERO,
         }
     }
 

@@ -99,6 +99,14 @@ pub enum InvalidHeader {
         /// Recomputed.
         computed: u128,
     },
+    /// The claimed pruning point is not the newest one on the block's selected chain.
+    #[error("header claims the pruning point {claimed}, its selected chain gives {computed}")]
+    WrongPruningPoint {
+        /// In the header.
+        claimed: B256,
+        /// Recomputed.
+        computed: B256,
+    },
 }
 
 /// Blocks that must come first: fetch them and try again.

@@ -21,6 +21,8 @@ pub struct BlockFacts {
     pub blue_score: u64,
     /// The blue work that the header claims.
     pub blue_work: u128,
+    /// The newest pruning point on the block's selected chain, itself excluded, that the header claims.
+    pub newest_pruning_point: B256,
 }
 
 /// How blocks of equal blue work are ordered.

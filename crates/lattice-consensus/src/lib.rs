@@ -20,8 +20,7 @@ mod recent;
 mod record;
 
 pub use dag::{
-    BlockKey, ChainPath, Dag, InvalidPruningPoint, Merged, Prepared, Pruned, Residency, check_pruning_points,
-    pruning_points,
+    BlockKey, ChainPath, Dag, InvalidPruningProof, Merged, Prepared, Pruned, Residency, check_pruning_proof,
 };
 pub use error::{CheckError, InvalidHeader, MissingParents};
 pub use facts::{BlockFacts, DagParams, TieRule};

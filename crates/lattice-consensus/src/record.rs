@@ -4,7 +4,7 @@
 //! | table | key | value (integers big-endian; *distance*: own index minus the other's, as LEB128) |
 //! |---|---|---|
 //! | `Relations` | hash | insertion index u64 |
-//! | `Ghostdag` | index u64 | hash, slot u64, VRF hash, AI class u8, work u128, blue score u64, blue work u128, height LEB128, distance of the jump, of the merge-depth root, then parents, blues, reds (each: number LEB128, then distance and hash), anticone sizes (number LEB128, then each: distance, size u16) |
+//! | `Ghostdag` | index u64 | hash, slot u64, VRF hash, AI class u8, work u128, blue score u64, blue work u128, pruning point (hash), height LEB128, distance of the jump, of the merge-depth root, then parents, blues, reds (each: number LEB128, then distance and hash), anticone sizes (number LEB128, then each: distance, size u16) |
 //! | `Reachability` | index u64 | start u64, end u64, then what is before and after the start and the end in the list of interval ends (u64 each), then the covering set (indices u64) |
 //! | `Meta` | `dag genesis` | hash of genesis |
 //! | `Meta` | `dag window` | index u64 from which on covering sets are not written yet: they follow from the mergesets |
@@ -46,6 +46,7 @@ pub(crate) struct BlockRecord {
     pub work: u128,
     pub blue_score: u64,
     pub blue_work: u128,
+    pub newest_pruning_point: B256,
     pub height: u64,
     pub jump: u64,
     pub merge_root: u64,
@@ -56,7 +57,7 @@ pub(crate) struct BlockRecord {
 }
 
 /// Most of a record's bytes, to size its buffer: hashes and numbers but for the lists.
-const BASE_BYTES: usize = 160;
+const BASE_BYTES: usize = 192;
 /// Of one named block.
 const NAMED_BYTES: usize = 34;
 
@@ -71,6 +72,7 @@ impl BlockRecord {
         out.extend_from_slice(&self.work.to_be_bytes());
         out.extend_from_slice(&self.blue_score.to_be_bytes());
         out.extend_from_slice(&self.blue_work.to_be_bytes());
+        out.extend_from_slice(self.newest_pruning_point.as_slice());
         put_number(&mut out, self.height);
         put_number(&mut out, self.index - self.jump);
         put_number(&mut out, self.index - self.merge_root);
@@ -93,6 +95,7 @@ impl BlockRecord {
         let mut input = Input(bytes);
         let (hash, slot, vrf_hash, [ai_class]) = (input.hash()?, input.u64()?, input.hash()?, input.take()?);
         let (work, blue_score, blue_work) = (input.u128()?, input.u64()?, input.u128()?);
+        let newest_pruning_point = input.hash()?;
         let height = input.number()?;
         let (jump, merge_root) = (index.checked_sub(input.number()?)?, index.checked_sub(input.number()?)?);
         let (parents, blues, reds) = (input.named(index)?, input.named(index)?, input.named(index)?);
@@ -113,6 +116,7 @@ impl BlockRecord {
             work,
             blue_score,
             blue_work,
+            newest_pruning_point,
             height,
             jump,
             merge_root,
@@ -173,6 +177,7 @@ impl From<&BlockRecord> for Block {
             height: record.height,
             jump: record.jump,
             merge_root: record.merge_root,
+            newest_pruning_point: record.newest_pruning_point,
         }
     }
 }
@@ -218,6 +223,7 @@ impl BlockFacts {
             work: record.work,
             blue_score: record.blue_score,
             blue_work: record.blue_work,
+            newest_pruning_point: record.newest_pruning_point,
         }))
     }
 }
@@ -306,6 +312,7 @@ mod tests {
             work: 1 << 100,
             blue_score: 5,
             blue_work: 6,
+            newest_pruning_point: B256::repeat_byte(7),
             height: 300,
             jump: 4,
             merge_root: index - 200,

@@ -181,9 +181,11 @@ impl World {
             let mut block = (**template.seal(self.nodes[node].signer.key(), self.plan.spec.chain_id).block()).clone();
             let Some(chain) = self.nodes[node].chain.as_ref() else { return };
             let Ok(data) = chain.dag().virtual_data(&[base]) else { return };
+            let Ok(Some(pruning_point)) = chain.dag().pruning_point_above(&base) else { return };
             block.header.parents = vec![base];
             block.header.blue_score = data.blue_score;
             block.header.blue_work = data.blue_work;
+            block.header.newest_pruning_point = pruning_point;
             block.body = Default::default();
             block.header.body_root = block.body.root();
             block.header.sign(self.nodes[node].signer.key(), self.plan.spec.chain_id);

@@ -33,6 +33,9 @@ pub struct DagHeader {
     pub blue_score: u64,
     /// GHOSTDAG blue work.
     pub blue_work: u128,
+    /// The newest pruning point on the block's selected chain, itself excluded; zero in the genesis. So every header names a
+    /// chain of pruning points down to the genesis.
+    pub newest_pruning_point: B256,
     /// keccak of the body's RLP.
     pub body_root: B256,
     /// Hash of the EVM block that this block's execution gives.

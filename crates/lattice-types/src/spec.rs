@@ -344,6 +344,7 @@ impl ChainSpec {
             ai_class: 0,
             blue_score: 0,
             blue_work: 0,
+            newest_pruning_point: B256::ZERO,
             body_root: self.commitment(),
             evm_hash,
             model_root,

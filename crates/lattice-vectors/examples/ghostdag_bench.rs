@@ -115,6 +115,7 @@ fn grow(rate: f64, delay: f64, k: u16) -> Replay {
         ai_class: 0,
         blue_score: 0,
         blue_work: 0,
+        newest_pruning_point: B256::ZERO,
     };
     let (mut blocks, mut times) = (vec![block(0, Vec::new())], vec![0.0]);
     let (mut tips, mut seen, mut now) = (BTreeSet::from([name(0)]), 1, delay);

@@ -3,7 +3,7 @@
 use crate::net::{Node, spec, transfer};
 use alloy_primitives::Address;
 use lattice_chain::{BlockStatus, Chain, ChainError, ChainOptions, ViewError};
-use lattice_consensus::{BlockFacts, InvalidHeader, check_pruning_points};
+use lattice_consensus::{InvalidHeader, check_pruning_proof};
 use lattice_storage::{Batch, FaultKind, FaultyKv, Kv, KvRead, MemoryKv, Table};
 use lattice_types::{ChainSpec, CheckedBlock, DagHeader};
 use std::{
@@ -88,19 +88,6 @@ fn rows(kv: &MemoryKv) -> Vec<(Table, usize)> {
     by_block.into_iter().map(|table| (table, kv.table_len(table))).collect()
 }
 
-fn facts_of(header: &DagHeader) -> BlockFacts {
-    BlockFacts {
-        hash: header.hash(),
-        parents: header.parents.clone(),
-        slot: header.slot,
-        vrf_hash: header.vrf_hash(),
-        work: 1,
-        ai_class: header.ai_class,
-        blue_score: header.blue_score,
-        blue_work: header.blue_work,
-    }
-}
-
 /// A store with the same content.
 fn copy(kv: &MemoryKv) -> MemoryKv {
     let (store, mut batch) = (MemoryKv::new(), Batch::new());
@@ -143,10 +130,11 @@ fn tables_stay_flat_and_nothing_else_changes() {
     // Headers of past pruning points are all that is left of them.
     let view = node.chain.view().unwrap();
     let kept_from = view.oldest_block();
-    let headers = view.pruning_points().unwrap();
-    assert_eq!(headers.iter().map(DagHeader::hash).collect::<Vec<_>>(), points);
-    let facts: Vec<_> = headers.iter().map(facts_of).collect();
-    assert_eq!(check_pruning_points(&facts, dag.params()), Ok(()));
+    let (headers, head) = view.pruning_proof().unwrap();
+    let named: Vec<_> = headers.iter().map(DagHeader::hash).collect();
+    assert_eq!(named[..points.len()], points, "those below which is pruned, and those above");
+    assert_eq!(check_pruning_proof(&dag.genesis(), &headers, &head, dag.params()), Ok(()));
+    assert_eq!(archive.chain.view().unwrap().pruning_proof().unwrap().0, headers, "an archive proves the same");
     assert!(!dag.contains(&points[1]).unwrap());
     assert!(view.dag_facts(&points[1]).unwrap().is_none());
 

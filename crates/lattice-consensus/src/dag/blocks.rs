@@ -28,6 +28,8 @@ pub(crate) struct Block {
     pub jump: u64,
     /// The merge-depth root; genesis when it was not asked for.
     pub merge_root: u64,
+    /// The newest pruning point on the selected chain, the block itself excluded.
+    pub newest_pruning_point: B256,
 }
 
 /// All blocks.
@@ -168,6 +170,7 @@ impl Blocks {
             height: block.height,
             jump: block.jump,
             merge_root: block.merge_root,
+            newest_pruning_point: block.newest_pruning_point,
             parents,
             blues,
             reds,

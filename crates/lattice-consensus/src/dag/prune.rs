@@ -15,10 +15,12 @@
 
 use alloy_primitives::B256;
 use lattice_storage::{Batch, KvRead, StorageFault, Table};
+use lattice_types::DagHeader;
 
 use super::open::{number, read_indexed};
 use crate::{
     BlockFacts, CheckError, Dag, DagParams, InvalidHeader,
+    dag::Block,
     ghostdag::Colouring,
     record::{self, indexed_key},
 };
@@ -48,42 +50,65 @@ pub struct Pruned {
     pub points: Vec<B256>,
 }
 
-/// A pruning point that does not belong to a chain with the one before it.
+/// Why headers do not prove the pruning points of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "pruning point number {at} ({hash}) does not follow the one before it: slot, blue work and interval of blue score rise"
-)]
-pub struct InvalidPruningPoint {
-    /// Its place, genesis being 0.
-    pub at: usize,
-    /// Its hash.
-    pub hash: B256,
+pub enum InvalidPruningProof {
+    /// The first header is another chain's genesis, or there is none.
+    #[error("the proof begins with {found:?}, not with the genesis {genesis}")]
+    OtherGenesis {
+        /// Hash of the first header.
+        found: Option<B256>,
+        /// Hash of the genesis.
+        genesis: B256,
+    },
+    /// A header does not name the one before it: one of them is forged, or some between them are left out.
+    #[error("header number {at} names the pruning point {named}, the one before it is {before}")]
+    BrokenLink {
+        /// Its place, genesis being 0; that of the head is the number of pruning points.
+        at: usize,
+        /// What it names.
+        named: B256,
+        /// Hash of the header before.
+        before: B256,
+    },
+    /// Slot, blue work or the interval of blue score does not rise.
+    #[error("header number {at} does not follow the one before it: slot, blue work and interval of blue score rise")]
+    NotRising {
+        /// Its place, genesis being 0.
+        at: usize,
+    },
 }
 
-/// Whether blocks, genesis first, can be the pruning points of one chain, as far as their headers tell. That a header is the
-/// block's is for the caller to check by its hash.
+/// Whether headers, genesis first, are the pruning points of the chain of a block that is trusted (because it is final): all of
+/// them, since its header names the newest, and each names the one before. Who holds the head's hash need not trust whoever
+/// brings the headers.
 ///
 /// # Errors
-/// The first one that cannot follow.
-pub fn check_pruning_points(points: &[BlockFacts], params: &DagParams) -> Result<(), InvalidPruningPoint> {
-    let interval = |point: &BlockFacts| point.blue_score / params.pruning_interval();
-    for (at, pair) in points.windows(2).enumerate() {
-        let [before, point] = pair else { continue };
-        let follows =
+/// The first header that does not belong there.
+pub fn check_pruning_proof(
+    genesis: &B256,
+    points: &[DagHeader],
+    head: &DagHeader,
+    params: &DagParams,
+) -> Result<(), InvalidPruningProof> {
+    let first = points.first().map(DagHeader::hash);
+    if first != Some(*genesis) {
+        return Err(InvalidPruningProof::OtherGenesis { found: first, genesis: *genesis });
+    }
+    let interval = |point: &DagHeader| point.blue_score / params.pruning_interval();
+    for (at, (before, point)) in points.iter().zip(points.iter().skip(1).chain([head])).enumerate() {
+        let (at, named, hash) = (at + 1, point.newest_pruning_point, before.hash());
+        // While the genesis is the only pruning point it may be the head itself.
+        if named != hash && !(at == points.len() && point.hash() == *genesis) {
+            return Err(InvalidPruningProof::BrokenLink { at, named, before: hash });
+        }
+        let rises =
             before.slot < point.slot && before.blue_work < point.blue_work && interval(before) < interval(point);
-        if !follows {
-            return Err(InvalidPruningPoint { at: at + 1, hash: point.hash });
+        if at < points.len() && !rises {
+            return Err(InvalidPruningProof::NotRising { at });
         }
     }
     Ok(())
-}
-
-/// The pruning points that the DAG of a store has had, oldest first, without genesis.
-///
-/// # Errors
-/// When the store fails or is damaged.
-pub fn pruning_points(kv: &dyn KvRead) -> Result<Vec<B256>, StorageFault> {
-    Ok(read_indexed(kv, record::PAST_POINT)?.into_iter().map(|(_, hash)| hash).collect())
 }
 
 impl Pruning {
@@ -125,6 +150,26 @@ impl Dag {
     /// All pruning points, oldest first: genesis, past ones, the present one. Headers of these survive pruning.
     pub fn pruning_points(&self) -> Vec<B256> {
         self.pruning.points.iter().map(|&(_, hash)| hash).collect()
+    }
+
+    /// What a block with this selected parent must name: the newest pruning point on its selected chain. None when the
+    /// parent is not known.
+    pub fn pruning_point_above(&self, selected_parent: &B256) -> Result<Option<B256>, StorageFault> {
+        self.blocks.find(selected_parent)?.map(|parent| self.newest_pruning_point(parent)).transpose()
+    }
+
+    /// The newest pruning point of a selected chain that ends with this block, which counts.
+    pub(super) fn newest_pruning_point(&self, chain_block: u64) -> Result<B256, StorageFault> {
+        let block = self.block(chain_block)?;
+        let interval = |block: &Block| block.colouring.blue_score / self.params.pruning_interval();
+        match block.colouring.selected_parent() {
+            // A parent that is gone is that of a block below the pruning point, on which nobody builds.
+            Some(parent) => match self.blocks.get(parent)? {
+                Some(parent) if interval(&parent) < interval(&block) => Ok(block.hash),
+                _ => Ok(block.newest_pruning_point),
+            },
+            None => Ok(block.hash),
+        }
     }
 
     /// The oldest chain block that is kept, and its height: genesis until something is removed.

@@ -1,5 +1,6 @@
 //! Header rules in context, and colouring: all that can fail, before anything changes.
 
+use alloy_primitives::B256;
 use lattice_storage::StorageFault;
 
 use crate::{
@@ -23,6 +24,11 @@ impl Prepared {
     pub fn blue_work(&self) -> u128 {
         self.0.colouring.blue_work
     }
+
+    /// The newest pruning point on the selected chain, the block itself excluded.
+    pub const fn newest_pruning_point(&self) -> B256 {
+        self.0.newest_pruning_point
+    }
 }
 
 impl Dag {
@@ -36,7 +42,7 @@ impl Dag {
 
     /// Checks the rules that a header must keep in the context of its past:
     /// parents known, in limit, strictly ascending, none an ancestor of another; slot after every parent's; mergeset in
-    /// limit and nothing in it below the merge depth; claimed blue score and blue work equal to the computed ones.
+    /// limit and nothing in it below the merge depth; claimed blue score, blue work and pruning point equal to the computed ones.
     pub fn check(&self, facts: &BlockFacts) -> Result<Prepared, CheckError> {
         if self.contains(&facts.hash)? {
             return Err(CheckError::Known(facts.hash));
@@ -59,7 +65,12 @@ impl Dag {
         if claimed != computed {
             return Err(InvalidHeader::WrongBlueWork { claimed, computed }.into());
         }
-        Ok(prepare(facts, parents, colouring, merge_root))
+        let prepared = self.prepare(facts, parents, colouring, merge_root)?;
+        let (claimed, computed) = (facts.newest_pruning_point, prepared.newest_pruning_point());
+        if claimed != computed {
+            return Err(InvalidHeader::WrongPruningPoint { claimed, computed }.into());
+        }
+        Ok(prepared)
     }
 
     /// Colours a block without asking any rule of it: for tools and for DAGs made under other rules. The claims, the
@@ -72,7 +83,7 @@ impl Dag {
     pub fn check_nothing(&self, facts: &BlockFacts) -> Result<Prepared, CheckError> {
         let parents = self.resolve(&facts.parents)?;
         let colouring = self.colour_all(&parents)?;
-        Ok(prepare(facts, parents, colouring, 0))
+        Ok(self.prepare(facts, parents, colouring, 0)?)
     }
 
     /// What needs no other block.
@@ -118,20 +129,31 @@ impl Dag {
         }
         Ok(())
     }
-}
 
-fn prepare(facts: &BlockFacts, parents: Vec<u64>, colouring: Colouring, merge_root: u64) -> Prepared {
-    Prepared(Block {
-        hash: facts.hash,
-        vrf_hash: facts.vrf_hash,
-        slot: facts.slot,
-        ai_class: facts.ai_class,
-        work: facts.work,
-        parents: parents.into(),
-        colouring,
-        // Given when it is inserted.
-        height: 0,
-        jump: 0,
-        merge_root,
-    })
+    fn prepare(
+        &self,
+        facts: &BlockFacts,
+        parents: Vec<u64>,
+        colouring: Colouring,
+        merge_root: u64,
+    ) -> Result<Prepared, StorageFault> {
+        let newest_pruning_point = match colouring.selected_parent() {
+            Some(parent) => self.newest_pruning_point(parent)?,
+            None => self.genesis,
+        };
+        Ok(Prepared(Block {
+            hash: facts.hash,
+            vrf_hash: facts.vrf_hash,
+            slot: facts.slot,
+            ai_class: facts.ai_class,
+            work: facts.work,
+            parents: parents.into(),
+            colouring,
+            // Given when it is inserted.
+            height: 0,
+            jump: 0,
+            merge_root,
+            newest_pruning_point,
+        }))
+    }
 }

@@ -1,12 +1,12 @@
 //! The merge-depth rule, parent choice under it, chain blocks by depth, and fork choice under justification.
 
 use alloy_primitives::B256;
-use lattice_consensus::{BlockFacts, CheckError, Dag, DagParams, InvalidHeader};
+use lattice_consensus::{CheckError, Dag, DagParams, InvalidHeader};
 use lattice_storage::Batch;
 
 use crate::{
     random::{Rng, Shape},
-    text::{dag, extend, facts, hash, name, names, params},
+    text::{claiming, dag, extend, facts, hash, name, names, params},
 };
 
 fn depth(k: u16, merge_depth: u64) -> DagParams {
@@ -15,9 +15,7 @@ fn depth(k: u16, merge_depth: u64) -> DagParams {
 
 fn check(dag: &Dag, parents: &str) -> Result<(), InvalidHeader> {
     let bare = facts(hash("?"), parents.split_whitespace().map(hash).collect(), 999);
-    let data = dag.virtual_data(&bare.parents).unwrap();
-    let honest = BlockFacts { blue_score: data.blue_score, blue_work: data.blue_work, ..bare };
-    match dag.check(&honest) {
+    match dag.check(&claiming(dag, bare)) {
         Ok(_) => Ok(()),
         Err(CheckError::Invalid(error)) => Err(error),
         Err(other) => panic!("{other:?}"),
@@ -101,8 +99,7 @@ fn chosen_parents_always_pass() {
         let parents = dag.select_parents(&sink, |_| Ok(true), |_| Ok(0), 24).unwrap();
         let data = dag.virtual_data(&parents).unwrap();
         assert_eq!(data.selected_parent, sink, "seed {seed}");
-        let (blue_score, blue_work) = (data.blue_score, data.blue_work);
-        let child = BlockFacts { blue_score, blue_work, ..facts(hash("child"), parents.clone(), 9_999) };
+        let child = claiming(&dag, facts(hash("child"), parents.clone(), 9_999));
         dag.check(&child).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         kept += parents.len() - 1;
         let unbound = DagParams { merge_depth: u64::MAX, ..params };

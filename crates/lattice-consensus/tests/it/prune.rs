@@ -1,15 +1,18 @@
 //! Pruning changes nothing but what is there.
 
 use alloy_primitives::B256;
-use lattice_consensus::{BlockFacts, CheckError, Dag, DagParams, InvalidHeader, Residency, check_pruning_points};
+use lattice_consensus::{
+    BlockFacts, CheckError, Dag, DagParams, InvalidHeader, InvalidPruningProof, Residency, check_pruning_proof,
+};
 use lattice_storage::{Batch, Kv, KvRead, MemoryKv, Table};
+use lattice_types::{ChainSpec, DagHeader};
 use std::{collections::BTreeSet, ops::ControlFlow};
 
 use crate::{
     random::Rng,
     restart::create,
     stored::open,
-    text::{facts, hash},
+    text::{claiming, facts, hash},
 };
 
 fn pruning(k: u16, merge_depth: u64, pruning_depth: u64) -> DagParams {
@@ -58,11 +61,7 @@ impl Producers {
         let (hash, slot) = (Self::name(self.next), self.next);
         let alone = vec![*sink];
         self.next += 1;
-        let block = |parents: Vec<B256>| {
-            let data = dag.virtual_data(&parents).unwrap();
-            let (blue_score, blue_work) = (data.blue_score, data.blue_work);
-            BlockFacts { hash, parents, slot, vrf_hash: hash, ai_class: 0, work: 1, blue_score, blue_work }
-        };
+        let block = |parents: Vec<B256>| claiming(dag, facts(hash, parents, slot));
         let merging = block(parents);
         // Somebody's old branch may be too old.
         match dag.check(&merging) {
@@ -99,7 +98,7 @@ fn a_pruned_dag_goes_on_as_a_whole_one() {
         let params = pruning(k, 60, 240);
         let kv = MemoryKv::new();
         let genesis = facts(hash("genesis"), vec![], 0);
-        let mut whole = create(&kv, &genesis, DagParams { pruning_depth: u64::MAX, ..params });
+        let mut whole = create(&kv, &genesis, params);
         let limits = Residency { blocks: 24, cached: 32 };
         let mut pruned = open(&kv, params, limits);
         let mut producers = Producers::new(seed, delay, genesis.hash);
@@ -113,9 +112,7 @@ fn a_pruned_dag_goes_on_as_a_whole_one() {
                 let old = 1 + rng.below(number as usize + 1) as u64;
                 let old = Producers::name(number.saturating_sub(old % 400).max(1));
                 if pruned.contains(&old).unwrap() {
-                    let data = whole.virtual_data(&[old]).unwrap();
-                    let (blue_score, blue_work) = (data.blue_score, data.blue_work);
-                    block = BlockFacts { parents: vec![old], blue_score, blue_work, ..block };
+                    block = claiming(&whole, BlockFacts { parents: vec![old], ..block });
                 }
             }
             let prepared = match (pruned.check(&block), whole.check(&block)) {
@@ -169,25 +166,85 @@ fn a_pruned_dag_goes_on_as_a_whole_one() {
     }
 }
 
+/// Headers of five pruning points, and of a head above them.
+fn proof() -> Vec<DagHeader> {
+    let mut headers: Vec<DagHeader> = Vec::new();
+    for i in 0..6u64 {
+        let mut header = ChainSpec::dev().genesis_block(B256::ZERO, B256::ZERO, B256::ZERO, B256::ZERO).header;
+        (header.slot, header.blue_score, header.blue_work) = (i, i * 10, u128::from(i) * 10);
+        header.newest_pruning_point = headers.last().map_or(B256::ZERO, DagHeader::hash);
+        headers.push(header);
+    }
+    headers
+}
+
 #[test]
-fn pruning_points_make_a_chain_that_can_be_checked() {
+fn pruning_points_are_proved_by_the_headers_that_name_them() {
     let params = pruning(2, 10, 240);
-    let point = |i: u64| BlockFacts {
-        blue_score: i * 10,
-        blue_work: u128::from(i) * 10,
-        ..facts(Producers::name(i), vec![], i)
+    let check = |headers: &[DagHeader]| {
+        let (head, points) = headers.split_last().unwrap();
+        check_pruning_proof(&proof()[0].hash(), points, head, &params)
     };
-    let points: Vec<_> = (0..5).map(point).collect();
-    assert_eq!(check_pruning_points(&points, &params), Ok(()));
-    let spoilt = |change: &dyn Fn(&mut BlockFacts)| {
-        let mut points = points.clone();
-        change(&mut points[3]);
-        check_pruning_points(&points, &params).map_err(|error| error.at)
+    assert_eq!(check(&proof()), Ok(()));
+    let forged = |change: &dyn Fn(&mut Vec<DagHeader>)| {
+        let mut headers = proof();
+        change(&mut headers);
+        check(&headers).unwrap_err()
     };
-    assert_eq!(spoilt(&|point| point.slot = 2), Err(3));
-    assert_eq!(spoilt(&|point| point.blue_work = 20), Err(3));
-    assert_eq!(spoilt(&|point| point.blue_score = 29), Err(3));
-    assert_eq!(spoilt(&|point| point.blue_score = 45), Err(4));
+    let broken = |error, place| matches!(error, InvalidPruningProof::BrokenLink { at, .. } if at == place);
+    assert!(broken(forged(&|headers| headers[3].evm_hash = B256::repeat_byte(1)), 4), "another block in its place");
+    assert!(broken(forged(&|headers| headers[4].evm_hash = B256::repeat_byte(1)), 5), "the head does not name it");
+    assert!(broken(forged(&|headers| drop(headers.remove(2))), 2), "one is left out");
+    assert!(broken(forged(&|headers| drop(headers.remove(4))), 4), "the newest is left out");
+    assert!(broken(forged(&|headers| headers.swap(2, 3)), 2));
+    let other = forged(&|headers| headers[0].slot = 7);
+    assert!(matches!(other, InvalidPruningProof::OtherGenesis { found: Some(_), .. }), "{other}");
+    let none = check_pruning_proof(&proof()[0].hash(), &[], &proof()[1], &params).unwrap_err();
+    assert!(matches!(none, InvalidPruningProof::OtherGenesis { found: None, .. }), "{none}");
+    // Who makes a chain of his own needs a head of his own; and what no honest chain has is told even then.
+    let rising = |change: &dyn Fn(&mut DagHeader)| {
+        let mut headers = proof();
+        change(&mut headers[3]);
+        let at = |headers: &mut Vec<DagHeader>, i: usize| headers[i].newest_pruning_point = headers[i - 1].hash();
+        (4..6).for_each(|i| at(&mut headers, i));
+        check(&headers)
+    };
+    assert_eq!(rising(&|point| point.slot = 2), Err(InvalidPruningProof::NotRising { at: 3 }));
+    assert_eq!(rising(&|point| point.blue_work = 20), Err(InvalidPruningProof::NotRising { at: 3 }));
+    assert_eq!(rising(&|point| point.blue_score = 29), Err(InvalidPruningProof::NotRising { at: 3 }));
+    assert_eq!(rising(&|point| point.blue_score = 45), Err(InvalidPruningProof::NotRising { at: 4 }));
+    assert_eq!(rising(&|point| point.evm_hash = B256::repeat_byte(1)), Ok(()));
+    let genesis = &proof()[..1];
+    assert_eq!(check_pruning_proof(&genesis[0].hash(), genesis, &genesis[0], &params), Ok(()), "a new chain");
+}
+
+#[test]
+fn every_block_names_the_newest_pruning_point_below_it() {
+    let params = pruning(2, 10, 48);
+    let mut dag = Dag::new(&facts(Producers::name(0), vec![], 0), params, &mut Batch::new());
+    let mut producers = Producers::new(3, 3, Producers::name(0));
+    for _ in 0..300 {
+        let block = producers.block(&dag);
+        let prepared = dag.check(&block).unwrap();
+        dag.insert(prepared, &mut Batch::new()).unwrap();
+        producers.see(&dag);
+        // The oldest chain block of the interval of the selected parent, found the long way.
+        let chain: Vec<B256> = dag.selected_chain(&block.hash).skip(1).map(Result::unwrap).collect();
+        let interval = |hash: &B256| dag.blue_score(hash).unwrap().unwrap() / params.pruning_interval();
+        let newest = interval(&chain[0]);
+        let oldest = chain.iter().take_while(|hash| interval(hash) == newest).last().unwrap();
+        assert_eq!(block.newest_pruning_point, *oldest);
+        for claimed in [B256::ZERO, block.hash, chain[chain.len() / 2]] {
+            let lie = BlockFacts { hash: hash("lie"), newest_pruning_point: claimed, ..block.clone() };
+            match dag.check(&lie) {
+                Ok(_) => assert_eq!(claimed, block.newest_pruning_point),
+                Err(CheckError::Invalid(InvalidHeader::WrongPruningPoint { computed, .. })) => {
+                    assert_eq!(computed, block.newest_pruning_point);
+                }
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
 }
 
 fn agree_on_what_is_left(whole: &Dag, pruned: &Dag, gone: &BTreeSet<B256>, points: &BTreeSet<B256>) {
@@ -227,7 +284,7 @@ fn a_fork_from_before_the_pruning_point_is_refused_by_name() {
     create(&kv, &facts(block(0), vec![], 0), params);
     let mut dag = open(&kv, params, Residency { blocks: 8, cached: 8 });
     for i in 1..200u64 {
-        let next = BlockFacts { blue_score: i, blue_work: i.into(), ..facts(block(i), vec![block(i - 1)], i) };
+        let next = claiming(&dag, facts(block(i), vec![block(i - 1)], i));
         let mut batch = Batch::new();
         let prepared = dag.check(&next).unwrap();
         dag.insert(prepared, &mut batch).unwrap();
@@ -243,6 +300,7 @@ fn a_fork_from_before_the_pruning_point_is_refused_by_name() {
     let fork = |from: u64| BlockFacts {
         blue_score: from + 1,
         blue_work: u128::from(from) + 1,
+        newest_pruning_point: block(from / 2 * 2),
         ..facts(hash("fork"), vec![block(from)], 999)
     };
     assert!(dag.check(&fork(150)).is_ok());

@@ -122,6 +122,7 @@ impl Shape {
             work: self.work[block],
             blue_score: 0,
             blue_work: 0,
+            newest_pruning_point: B256::ZERO,
         }
     }
 

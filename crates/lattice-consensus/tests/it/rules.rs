@@ -4,13 +4,12 @@ use alloy_primitives::B256;
 use lattice_consensus::{BlockFacts, CheckError, Dag, DagParams, InvalidHeader};
 use lattice_storage::Batch;
 
-use crate::text::{dag, extend, facts, hash, params};
+use crate::text::{claiming, dag, extend, facts, hash, params};
 
 /// Facts that claim what GHOSTDAG says.
 fn honest(dag: &Dag, name: &str, parents: &str, slot: u64) -> BlockFacts {
     let bare = facts(hash(name), parents.split_whitespace().map(hash).collect(), slot);
-    let data = dag.virtual_data(&bare.parents).unwrap();
-    BlockFacts { blue_score: data.blue_score, blue_work: data.blue_work, ..bare }
+    claiming(dag, bare)
 }
 
 fn invalid(dag: &Dag, facts: &BlockFacts) -> InvalidHeader {
@@ -137,6 +136,9 @@ fn claims_must_be_true() {
         let error = invalid(&dag, &BlockFacts { blue_work: claimed, ..block.clone() });
         assert_eq!(error, InvalidHeader::WrongBlueWork { claimed, computed: 3 });
     }
+    let claimed = hash("B");
+    let error = invalid(&dag, &BlockFacts { newest_pruning_point: claimed, ..block });
+    assert_eq!(error, InvalidHeader::WrongPruningPoint { claimed, computed: dag.genesis() });
 }
 
 #[test]

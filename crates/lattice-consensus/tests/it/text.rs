@@ -23,7 +23,17 @@ pub fn names<'a>(hashes: impl IntoIterator<Item = &'a B256>) -> String {
 /// Facts with sorted parents and no claims.
 pub fn facts(hash: B256, mut parents: Vec<B256>, slot: u64) -> BlockFacts {
     parents.sort_unstable();
-    BlockFacts { hash, parents, slot, vrf_hash: hash, ai_class: 0, work: 1, blue_score: 0, blue_work: 0 }
+    BlockFacts {
+        hash,
+        parents,
+        slot,
+        vrf_hash: hash,
+        ai_class: 0,
+        work: 1,
+        blue_score: 0,
+        blue_work: 0,
+        newest_pruning_point: B256::ZERO,
+    }
 }
 
 pub const fn params(k: u16) -> DagParams {
@@ -55,4 +65,11 @@ pub fn dag(params: DagParams, text: &str) -> Dag {
     let mut dag = Dag::new(&facts(hash(genesis), vec![], 0), params, &mut Batch::new());
     extend(&mut dag, text);
     dag
+}
+
+/// The same facts with the claims that are true in this DAG.
+pub fn claiming(dag: &Dag, bare: BlockFacts) -> BlockFacts {
+    let data = dag.virtual_data(&bare.parents).unwrap();
+    let newest_pruning_point = dag.pruning_point_above(&data.selected_parent).unwrap().unwrap();
+    BlockFacts { blue_score: data.blue_score, blue_work: data.blue_work, newest_pruning_point, ..bare }
 }

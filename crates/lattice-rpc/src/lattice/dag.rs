@@ -34,6 +34,7 @@ struct DagBlockJson {
     proposer: U64,
     blue_score: U64,
     blue_work: U128,
+    newest_pruning_point: B256,
     ai_class: U8,
     ai_score: U64,
     selected_parent: Option<B256>,
@@ -62,6 +63,7 @@ impl From<DagFacts> for DagBlockJson {
             proposer: U64::from(facts.header.proposer),
             blue_score: U64::from(facts.header.blue_score),
             blue_work: U128::from(facts.header.blue_work),
+            newest_pruning_point: facts.header.newest_pruning_point,
             ai_class: U8::from(facts.header.ai_class),
             ai_score: U64::from(facts.ai_score),
             selected_parent: facts.selected_parent,
@@ -103,11 +105,12 @@ fn block(api: &Api, params: &mut Params<'_>) -> Answer {
     reply(&json)
 }
 
-/// Headers of the pruning points, which outlive pruning: the hash of each is keccak of its RLP.
+/// Headers of the pruning points, which outlive pruning: the hash of each is keccak of its RLP. Each names the one before it,
+/// and `head`, the newest finalised block's, the newest.
 fn pruning_points(api: &Api, params: &mut Params<'_>) -> Answer {
     let offset = params.optional("offset")?.map_or(0, |Quantity(offset)| offset);
     let limit = params.optional("limit")?.map_or(DAG_LIMIT, |Quantity(limit)| limit).min(DAG_LIMIT_MAX);
-    let all = api.view().pruning_points()?;
+    let (all, head) = api.view().pruning_proof()?;
     let points = all.iter().skip(offset as usize).take(limit as usize).map(|header| {
         json!({
             "hash": header.hash(),
@@ -116,7 +119,8 @@ fn pruning_points(api: &Api, params: &mut Params<'_>) -> Answer {
             "header": Bytes::from(alloy_rlp::encode(header)),
         })
     });
-    reply(&json!({ "total": U64::from(all.len()), "points": points.collect::<Vec<_>>() }))
+    let points: Vec<_> = points.collect();
+    reply(&json!({ "total": U64::from(all.len()), "head": Bytes::from(alloy_rlp::encode(head)), "points": points }))
 }
 
 fn transaction_hashes(view: &View, hash: &B256) -> Result<Vec<B256>, StorageFault> {

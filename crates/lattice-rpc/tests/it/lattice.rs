@@ -95,6 +95,12 @@ fn the_dag_is_shown_newest_first() {
     assert_eq!(points["total"], "0x1", "genesis only");
     let header: Bytes = serde_json::from_value(points["points"][0]["header"].clone()).unwrap();
     assert_eq!(points["points"][0]["hash"], json!(keccak256(header)));
+    let head: Bytes = serde_json::from_value(points["head"].clone()).unwrap();
+    let genesis = &points["points"][0]["hash"];
+    let named = |hash| client.call("lattice_getDagBlock", json!([hash]))["newestPruningPoint"].clone();
+    assert_eq!(named(dag["sink"].clone()), *genesis, "every block names the newest");
+    let head = json!(keccak256(head));
+    assert!(head == *genesis || named(head) == *genesis);
 }
 
 #[test]

@@ -99,6 +99,7 @@ impl Arena {
             work: 1,
             blue_score: 0,
             blue_work: 0,
+            newest_pruning_point: B256::ZERO,
         };
         let kv = Arc::new(MemoryKv::new());
         let mut batch = Batch::new();
@@ -281,9 +282,11 @@ impl Arena {
             work: self.work(draft.party),
             blue_score: 0,
             blue_work: 0,
+            newest_pruning_point: B256::ZERO,
         };
         let prepared = self.dag.check_nothing(&facts).expect("parents are blocks of this arena");
         (facts.blue_score, facts.blue_work) = (prepared.blue_score(), prepared.blue_work());
+        facts.newest_pruning_point = prepared.newest_pruning_point();
         debug_assert_eq!(self.dag.check(&facts).map(|_| ()).map_err(|error| error.to_string()), Ok(()));
         let mut batch = Batch::new();
         self.dag.insert(prepared, &mut batch).expect(NO_FAULT);

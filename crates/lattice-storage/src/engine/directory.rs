@@ -12,7 +12,7 @@ use std::{
 use crate::{Engine, StorageFault};
 
 /// Version of the layout of all tables together. Raise it with every change that older data does not satisfy.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 
 const FORMAT_FILE: &str = "FORMAT";
 const FORMAT_WORDS: &str = "lattice storage format ";

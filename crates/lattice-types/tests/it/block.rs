@@ -74,6 +74,7 @@ fn block() -> DagBlock {
         ai_class: 2,
         blue_score: 5,
         blue_work: 5,
+        newest_pruning_point: hash(7),
         body_root: body.root(),
         evm_hash: hash(3),
         model_root: hash(4),
@@ -99,8 +100,8 @@ fn refusal(change: impl FnOnce(&mut DagBlock)) -> InvalidBlock {
 
 #[test]
 fn fixture_of_a_block() {
-    assert_eq!(block().header.hash().to_string(), "0x7d8c57ab1191e8bf9ae1397e03c4efa3ae3c404040b361a06eacf4f3617437d4");
-    assert_eq!(alloy_rlp::encode(block()).len(), 2322);
+    assert_eq!(block().header.hash().to_string(), "0x96ced4d9f809a306762715f1b00a21542086dfeb793837d218bc16351d4f80c4");
+    assert_eq!(alloy_rlp::encode(block()).len(), 2421);
 }
 
 #[test]

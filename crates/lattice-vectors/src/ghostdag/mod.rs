@@ -72,6 +72,7 @@ impl Labelled {
             work: self.work,
             blue_score: self.blue_score.unwrap_or_default(),
             blue_work: self.blue_work.unwrap_or_default(),
+            newest_pruning_point: B256::ZERO,
         }
     }
 }
