@@ -298,12 +298,15 @@ fn lower_node(
         ImportError::Model("the file does not say which operator set it uses (opset_import is missing)".into())
     })?;
     let halves = entry.widens_halves.then(|| halves_of(builder, &inputs)).flatten();
-    let mut context = NodeContext { builder, proto: node, opset, inputs, scope };
+    let mut context = NodeContext { builder, proto: node, opset, inputs, read: Cell::new(0), scope };
     let lowered = match halves {
         None => (entry.lower)(&mut context),
         Some(half) => lower_halves(entry, &mut context, half),
     };
-    lowered.map_err(wrong)
+    match (lowered, context.unread()) {
+        (Ok(_), Some(at)) => Err(wrong(format!("operand {at} is given, but it is not supported"))),
+        (lowered, _) => lowered.map_err(wrong),
+    }
 }
 
 /// The half-precision type among the operands, if there is one.

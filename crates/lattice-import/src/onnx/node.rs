@@ -3,6 +3,7 @@
 use super::import::Scope;
 use super::proto::{AttributeProto, GraphProto, NodeProto, attribute_kind};
 use super::tensors::tensor_of;
+use core::cell::Cell;
 use lattice_inference::Tensor;
 use lattice_inference::ops::{Attributes, OpResult, OpSpec};
 use lattice_inference::{GraphBuilder, Value};
@@ -14,6 +15,8 @@ pub(crate) struct NodeContext<'a> {
     /// Version of the node's operator set.
     pub(crate) opset: i64,
     pub(crate) inputs: Vec<Option<Value>>,
+    /// Bits of the operands that were asked for.
+    pub(super) read: Cell<u64>,
     /// Names visible here, for subgraphs.
     pub(crate) scope: &'a Scope<'a>,
 }
@@ -40,7 +43,18 @@ impl NodeContext<'_> {
 
     /// Operand `at`, when it is given.
     pub(crate) fn optional(&self, at: usize) -> Option<Value> {
+        self.has_no_effect(at);
         self.inputs.get(at).copied().flatten()
+    }
+
+    /// Operand `at` may be given, and changes nothing.
+    pub(crate) fn has_no_effect(&self, at: usize) {
+        self.read.set(self.read.get() | 1 << at.min(63));
+    }
+
+    /// The first operand that is given, but was not asked for: nobody knows what it means.
+    pub(crate) fn unread(&self) -> Option<usize> {
+        (0..self.inputs.len().min(63)).find(|&at| self.inputs[at].is_some() && self.read.get() & 1 << at == 0)
     }
 
     /// All operands, none missing.

@@ -2,11 +2,13 @@
 //!
 //! For n = p·q, with the index of the input j = q·a + b and that of the output k = c + p·d,
 //!
-//!     X[c + p·d] = sum_b  w_q^(b·d) · w_n^(b·c) · sum_a  w_p^(a·c) · x[q·a + b],      w_m = e^(-2πi/m)
+//! ```text
+//! X[c + p·d] = sum_b  w_q^(b·d) · w_n^(b·c) · sum_a  w_p^(a·c) · x[q·a + b],      w_m = e^(-2πi/m)
+//! ```
 //!
 //! (Cooley and Tukey 1965), so 2,048 points take 96 products an element instead of 2,048. Roots are computed in f64.
 
-use core::f64::consts::TAU;
+use core::f64::consts::FRAC_PI_2;
 use lattice_inference::ops::{Attributes, OpResult, matmul::MATMUL, movement};
 use lattice_inference::{GraphBuilder, Tensor, Value};
 
@@ -17,6 +19,8 @@ pub(crate) struct Complex {
     pub(crate) im: Option<Value>,
 }
 
+/// Up to here one product is as good as two, and what cancels out cancels exactly.
+const DIRECT_MAX: usize = 32;
 /// Longest transform in one product, where its length cannot be split.
 const POINTS_MAX: usize = 1 << 13;
 
@@ -27,7 +31,7 @@ pub(crate) fn transform(b: &mut GraphBuilder, x: Complex, is_inverse: bool, keep
     if n == 0 || rows == 0 {
         return Err("there is nothing to transform".into());
     }
-    let p = (1..=n.isqrt()).rev().find(|&p| n.is_multiple_of(p)).unwrap_or(1);
+    let p = if n <= DIRECT_MAX { 1 } else { (1..=n.isqrt()).rev().find(|&p| n.is_multiple_of(p)).unwrap_or(1) };
     let q = n / p;
     if q > POINTS_MAX {
         return Err(format!("a transform of {n} points is not supported; its largest factor may be {POINTS_MAX}"));
@@ -94,10 +98,26 @@ fn rotated(b: &mut GraphBuilder, x: Complex, is_inverse: bool, n: usize, keep: u
 /// Real and imaginary parts of e^(∓2πi·j·k/n) for j and k below the two sizes.
 fn roots(b: &mut GraphBuilder, is_inverse: bool, n: usize, [rows, columns]: [usize; 2]) -> OpResult<[Value; 2]> {
     let sign = if is_inverse { 1.0 } else { -1.0 };
-    let angle = |i: usize| sign * TAU * ((i / columns) * (i % columns) % n) as f64 / n as f64;
-    let mut table = |function: fn(f64) -> f64| {
-        let values = (0..rows * columns).map(|i| function(angle(i)) as f32).collect();
-        Tensor::from_f32([rows, columns], values).map(|t| b.constant("", t)).map_err(|e| e.to_string())
-    };
-    Ok([table(libm::cos)?, table(libm::sin)?])
+    let (mut cosines, mut sines) = (Vec::with_capacity(rows * columns), Vec::with_capacity(rows * columns));
+    for (j, k) in (0..rows).flat_map(|j| (0..columns).map(move |k| (j, k))) {
+        let (cos, sin) = root(j * k % n, n);
+        cosines.push(cos as f32);
+        sines.push((sign * sin) as f32);
+    }
+    let mut table =
+        |values| Tensor::from_f32([rows, columns], values).map(|t| b.constant("", t)).map_err(|e| e.to_string());
+    Ok([table(cosines)?, table(sines)?])
+}
+
+/// cos and sin of 2πk/n, k < n; those of whole quarters are exact.
+fn root(k: usize, n: usize) -> (f64, f64) {
+    let (quarter, rest) = (4 * k / n, 4 * k % n);
+    let angle = FRAC_PI_2 * rest as f64 / n as f64;
+    let (cos, sin) = (libm::cos(angle), libm::sin(angle));
+    match quarter {
+        0 => (cos, sin),
+        1 => (-sin, cos),
+        2 => (-cos, -sin),
+        _ => (sin, -cos),
+    }
 }

@@ -39,6 +39,11 @@ fn unknown_operators_and_domains_are_named() {
 }
 
 #[test]
+fn an_operand_that_nobody_reads_is_named() {
+    assert_refused(&one(node("Relu", &["x", "x"], &["y"], &[]), &[]), &["the_relu", "operand 1 is given"]);
+}
+
+#[test]
 fn truncated_files_never_pass() {
     let file = one(node("Add", &["x", "w"], &["y"], &[]), &[tensor("w", F32, &[3], &[0; 12])]);
     import_onnx(&file, &ImportOptions::default()).unwrap();

@@ -210,6 +210,11 @@ def more():
     for name in ["HannWindow", "HammingWindow", "BlackmanWindow"]:
         case(name.lower(), name, [], [np.array(9, np.int64)], opset=17)
         case(f"{name.lower()}_symmetric", name, [], [np.array(10, np.int64)], opset=17, periodic=0)
+    for name, parameters in [("HardSigmoid", [0.3, 0.4]), ("LeakyRelu", [0.2]), ("Clip", [-0.5, 0.75])]:
+        case(f"fused_conv_{name.lower()}", "FusedConv", [f32(1, 2, 5, 5)], [f32(3, 2, 3, 3), f32(3)], domain="com.microsoft",
+             activation=name, activation_params=parameters)
+    case("fused_conv_sum", "FusedConv", [f32(1, 2, 5, 5)], [f32(3, 2, 3, 3), f32(3), f32(1, 3, 3, 3)], domain="com.microsoft",
+         activation="Relu")
     for form, scales in [("tensor", ()), ("columns", (16,))]:
         def matrix(rows):
             scale = RANDOM.uniform(0.01, 0.02, size=(2, *scales)).astype(np.float32)

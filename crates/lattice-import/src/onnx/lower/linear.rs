@@ -1,5 +1,6 @@
 //! Matrix products, convolutions and pooling.
 
+use super::activation::hard_sigmoid;
 use super::{Entry, computes};
 use crate::onnx::node::NodeContext;
 use crate::patterns::{Transposed, transposed_convolution};
@@ -55,16 +56,7 @@ pub(super) const MICROSOFT: &[Entry] = &[
         let alpha = c.float("alpha", 1.0)?;
         Ok(vec![scaled(c, y, alpha)?])
     }),
-    computes("FusedConv", |c| {
-        let y = conv(c)?[0];
-        match c.text("activation", "")?.as_str() {
-            "" => Ok(vec![y]),
-            "Relu" => Ok(vec![c.unary(&ew::RELU, y)?]),
-            "Sigmoid" => Ok(vec![c.unary(&ew::SIGMOID, y)?]),
-            "Tanh" => Ok(vec![c.unary(&ew::TANH, y)?]),
-            other => Err(format!("activation '{other}' is not supported here")),
-        }
-    }),
+    computes("FusedConv", fused_conv),
 ];
 
 /// NumPy's matmul: operands of rank 1 are rows and columns whose dimension vanishes again.
@@ -236,6 +228,42 @@ fn add_bias(c: &mut NodeContext<'_>, y: Value, bias: Option<Value>) -> OpResult<
     along[0] = channels;
     let bias = c.reshape(bias, &along)?;
     c.add(y, bias)
+}
+
+/// A convolution, another tensor added to it where there is one, and an activation.
+fn fused_conv(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
+    let mut y = conv(c)?[0];
+    if let Some(other) = c.optional(3) {
+        y = c.add(y, other)?;
+    }
+    let given = c.floats("activation_params")?;
+    let parameters = |names: [f32; 2]| match given.as_deref() {
+        None => Ok(names),
+        Some(&[one]) => Ok([one, names[1]]),
+        Some(&[one, two]) => Ok([one, two]),
+        Some(many) => Err(format!("activation_params must be one or two numbers, got {many:?}")),
+    };
+    Ok(vec![match c.text("activation", "")?.as_str() {
+        "" => y,
+        "Relu" => c.unary(&ew::RELU, y)?,
+        "Sigmoid" => c.unary(&ew::SIGMOID, y)?,
+        "Tanh" => c.unary(&ew::TANH, y)?,
+        "LeakyRelu" => {
+            let [alpha, _] = parameters([0.01, 0.0])?;
+            c.emit(&ew::LEAKY_RELU, Attributes::none().float(alpha), &[y])?
+        }
+        "HardSigmoid" => {
+            let [alpha, beta] = parameters([0.2, 0.5])?;
+            hard_sigmoid(c, y, alpha, beta)?
+        }
+        "Clip" => {
+            let [low, high] = parameters([f32::MIN, f32::MAX])?;
+            let (low, high) = (c.number(low.into(), y)?, c.number(high.into(), y)?);
+            let raised = c.binary(&ew::MAX, y, low)?;
+            c.binary(&ew::MIN, raised, high)?
+        }
+        other => return Err(format!("activation '{other}' is not supported here")),
+    }])
 }
 
 fn conv(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
