@@ -129,8 +129,11 @@ impl Prepared {
             Some(follower) => End::Stored(Rule::new(follower, &constants)?),
         };
         let is_symmetric = w_zeros.iter().all(|&zero| zero == 0);
-        let depthwise =
-            if is_symmetric { Depthwise::new(&plan, |output, tap| values.as_i8(output * k + tap)) } else { None };
+        let depthwise = if is_symmetric {
+            Depthwise::new(&plan, zero.as_u8(0), |output, tap| values.as_i8(output * k + tap))
+        } else {
+            None
+        };
         let weights = match depthwise {
             Some(depthwise) => Weights::Depthwise(depthwise),
             None => Weights::Panels(Panels::new(&plan, w_zeros, |output, channel, tap| {
@@ -176,7 +179,7 @@ impl Prepared {
             match &self.weights {
                 Weights::Depthwise(depthwise) => {
                     let positions = plan.positions();
-                    depthwise.run(isa, x, bytes.flip, self.x_zero, |output, first, sums| {
+                    depthwise.run(isa, x, bytes.flip, |output, first, sums| {
                         target.row(isa, output, output * positions + first, sums);
                     });
                 }

@@ -23,6 +23,12 @@ pub(crate) struct Depthwise {
     offsets: Vec<usize>,
     /// For each output its words.
     words: Vec<i32>,
+    /// The zero point of the input as u8, with which images are padded.
+    zero: u8,
+    /// For each row of outputs the words that reach the image; those of other kernel rows would read padding only.
+    reach: Vec<[usize; 2]>,
+    /// For each output and each row what the words add that do not reach the image.
+    starts: Vec<i32>,
     /// Which of the bytes from a word's first tap on belong to the words of a block.
     #[cfg(target_arch = "x86_64")]
     index: [u8; LANES * WORD],
@@ -39,9 +45,26 @@ pub(crate) struct Rows {
     dilation: usize,
 }
 
+/// The words of one output, and which of them each row takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taps<'a> {
+    offsets: &'a [usize],
+    words: &'a [i32],
+    reach: &'a [[usize; 2]],
+    starts: &'a [i32],
+}
+
+impl<'a> Taps<'a> {
+    /// Places and words of a row.
+    fn of(&self, row: usize) -> (&'a [usize], &'a [i32]) {
+        let [first, end] = self.reach[row];
+        (&self.offsets[first..end], &self.words[first..end])
+    }
+}
+
 impl Depthwise {
-    /// Packs weights `at(output, kernel position)`; nothing for other convolutions.
-    pub(crate) fn new(plan: &Plan, at: impl Fn(usize, usize) -> i8) -> Option<Depthwise> {
+    /// Packs weights `at(output, kernel position)` for inputs with a zero point as u8; nothing for other convolutions.
+    pub(crate) fn new(plan: &Plan, zero: u8, at: impl Fn(usize, usize) -> i8) -> Option<Depthwise> {
         let Plan { input, kernel, stride, dilation, output, .. } = plan.clone();
         let reads = (LANES - 1) * stride[2] + (WORD - 1) * dilation[2] + 1;
         if plan.depth() != 1 || stride[2] > 2 || reads > READ || [input, output].iter().any(|sizes| sizes.contains(&0))
@@ -62,9 +85,24 @@ impl Depthwise {
                 words.push(i32::from_le_bytes([0, 1, 2, 3].map(tap)));
             }
         }
+        let per_row = kernel[2].div_ceil(WORD);
+        let below = |h: usize, edge: usize| {
+            (0..kernel[1]).filter(|tap| h * stride[1] + tap * dilation[1] < edge).count() * per_row
+        };
+        let reach: Vec<[usize; 2]> = match kernel[0] {
+            1 => (0..output[1]).map(|h| [below(h, plan.pad[1]), below(h, plan.pad[1] + input[1])]).collect(),
+            _ => vec![[0, offsets.len()]; output[1]],
+        };
+        let sum = |words: &[i32]| words.iter().flat_map(|w| w.to_le_bytes()).map(|w| i32::from(w as i8)).sum::<i32>();
+        let start =
+            |words: &[i32], [first, end]: [usize; 2]| i32::from(zero) * (sum(&words[..first]) + sum(&words[end..]));
+        let starts = words.chunks_exact(offsets.len()).flat_map(|w| reach.iter().map(move |&reach| start(w, reach)));
         Some(Depthwise {
             plan: plan.clone(),
             size,
+            zero,
+            starts: starts.collect(),
+            reach,
             offsets,
             words,
             #[cfg(target_arch = "x86_64")]
@@ -74,7 +112,7 @@ impl Depthwise {
 
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
-        self.words.len() * 4 + self.offsets.len() * 8
+        (self.words.len() + self.starts.len()) * 4 + (self.offsets.len() + 2 * self.reach.len()) * 8
     }
 
     /// Bytes of a padded image and behind it, where blocks and words hang over.
@@ -84,14 +122,14 @@ impl Depthwise {
 
     /// Bytes that the kernels work on beside operands and results.
     pub(crate) fn scratch_bytes(plan: &Plan) -> u64 {
-        Depthwise::new(plan, |_, _| 0).map_or(0, |d| (d.padded() + 4 * (SUMS + d.plan.output[2] + LANES)) as u64)
+        Depthwise::new(plan, 0, |_, _| 0).map_or(0, |d| (d.padded() + 4 * (SUMS + d.plan.output[2] + LANES)) as u64)
     }
 
     /// The plain sums of all outputs of one image: `finish(output, first position, sums)` for neighbouring positions. Every
-    /// byte is xored with `flip`, padding with `zero` before that.
-    pub(crate) fn run(&self, isa: Isa, x: &[u8], flip: u8, zero: u8, mut finish: impl FnMut(usize, usize, &[i32])) {
+    /// byte is xored with `flip`, which makes it u8.
+    pub(crate) fn run(&self, isa: Isa, x: &[u8], flip: u8, mut finish: impl FnMut(usize, usize, &[i32])) {
         let Plan { input, output, pad, .. } = self.plan;
-        let mut padded = vec![zero ^ flip; self.padded()];
+        let mut padded = vec![self.zero; self.padded()];
         let inside = [0, 1, 2].map(|i| input[i].min(self.size[i].saturating_sub(pad[i])));
         let width = output[2];
         let together = (SUMS / width).clamp(1, output[1]);
@@ -104,11 +142,10 @@ impl Depthwise {
                 copy_rows(isa, &x[d * input[1] * input[2]..][..inside[1] * input[2]], flip, rows, &mut padded[to..]);
             }
             for out in channel * per_channel..(channel + 1) * per_channel {
-                let words = &self.words[out * self.offsets.len()..][..self.offsets.len()];
                 for d in 0..output[0] {
                     for first in (0..output[1]).step_by(together) {
                         let count = together.min(output[1] - first);
-                        self.rows(isa, &padded, [d, first], count, words, &mut sums);
+                        self.rows(isa, &padded, out, [d, first], count, &mut sums);
                         finish(out, (d * output[1] + first) * width, &sums[..count * width]);
                     }
                 }
@@ -116,12 +153,18 @@ impl Depthwise {
         }
     }
 
-    /// The sums of `count` rows of outputs from one on, and what the last block hangs over.
-    fn rows(&self, isa: Isa, padded: &[u8], [d, h]: [usize; 2], count: usize, words: &[i32], sums: &mut [i32]) {
+    /// The sums of `count` rows of an output from one on, and what the last block hangs over.
+    fn rows(&self, isa: Isa, padded: &[u8], out: usize, [d, h]: [usize; 2], count: usize, sums: &mut [i32]) {
         let Plan { output, stride, dilation, .. } = &self.plan;
         let x = &padded[(d * stride[0] * self.size[1] + h * stride[1]) * self.size[2]..];
         let rows =
             Rows { count, step: stride[1] * self.size[2], width: output[2], stride: stride[2], dilation: dilation[2] };
+        let taps = Taps {
+            offsets: &self.offsets,
+            words: &self.words[out * self.offsets.len()..][..self.offsets.len()],
+            reach: &self.reach[h..h + count],
+            starts: &self.starts[out * output[1] + h..][..count],
+        };
         let blocks = rows.width.div_ceil(LANES);
         let last = (count - 1) * rows.step + (blocks - 1) * LANES * rows.stride;
         let furthest = self.offsets.last().copied().unwrap_or(0);
@@ -130,11 +173,11 @@ impl Depthwise {
         #[cfg(target_arch = "x86_64")]
         if isa == Isa::Vnni && is_x86_feature_detected!("avx512vbmi") {
             // SAFETY: `Isa::Vnni` is only made after AVX-512 and VNNI were detected, VBMI just now; the assertions above.
-            return unsafe { x86::sums(x, rows, &self.index, &self.offsets, words, sums) };
+            return unsafe { x86::sums(x, rows, &self.index, taps, sums) };
         }
         match rows.stride {
-            1 => sums_by_one(isa, x, rows, &self.offsets, words, sums),
-            _ => sums_by_two(isa, x, rows, &self.offsets, words, sums),
+            1 => sums_by_one(isa, x, rows, taps, sums),
+            _ => sums_by_two(isa, x, rows, taps, sums),
         }
     }
 }
@@ -150,24 +193,25 @@ integer_kernel! {
 }
 
 integer_kernel! {
-    fn sums_by_one(x: &[u8], rows: Rows, offsets: &[usize], words: &[i32], sums: &mut [i32]) {
-        row_sums::<1>(x, rows, offsets, words, sums);
+    fn sums_by_one(x: &[u8], rows: Rows, taps: Taps<'_>, sums: &mut [i32]) {
+        row_sums::<1>(x, rows, taps, sums);
     }
 }
 
 integer_kernel! {
-    fn sums_by_two(x: &[u8], rows: Rows, offsets: &[usize], words: &[i32], sums: &mut [i32]) {
-        row_sums::<2>(x, rows, offsets, words, sums);
+    fn sums_by_two(x: &[u8], rows: Rows, taps: Taps<'_>, sums: &mut [i32]) {
+        row_sums::<2>(x, rows, taps, sums);
     }
 }
 
 /// The sums of neighbouring outputs that lie `S` bytes apart.
 #[inline(always)]
-fn row_sums<const S: usize>(x: &[u8], rows: Rows, offsets: &[usize], words: &[i32], sums: &mut [i32]) {
+fn row_sums<const S: usize>(x: &[u8], rows: Rows, taps: Taps<'_>, sums: &mut [i32]) {
     for row in 0..rows.count {
+        let (offsets, words) = taps.of(row);
         let blocks = sums[row * rows.width..].as_chunks_mut::<LANES>().0;
         for (block, out) in blocks.iter_mut().take(rows.width.div_ceil(LANES)).enumerate() {
-            *out = [0; LANES];
+            *out = [taps.starts[row]; LANES];
             for (offset, word) in offsets.iter().zip(words) {
                 let x = &x[row * rows.step + block * LANES * S + offset..];
                 for (tap, weight) in word.to_le_bytes().into_iter().enumerate().filter(|(_, weight)| *weight != 0) {
@@ -183,26 +227,20 @@ fn row_sums<const S: usize>(x: &[u8], rows: Rows, offsets: &[usize], words: &[i3
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{LANES, Rows, WORD};
+    use super::{LANES, Rows, Taps, WORD};
     use core::arch::x86_64::*;
 
     /// # Safety
     /// AVX-512 with VNNI and VBMI; every block of every row can read 64 bytes from each offset on, and `sums` have room for
     /// whole blocks in the last row.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")]
-    pub(super) unsafe fn sums(
-        x: &[u8],
-        rows: Rows,
-        index: &[u8; LANES * WORD],
-        offsets: &[usize],
-        words: &[i32],
-        sums: &mut [i32],
-    ) {
+    pub(super) unsafe fn sums(x: &[u8], rows: Rows, index: &[u8; LANES * WORD], taps: Taps<'_>, sums: &mut [i32]) {
         // SAFETY: an array of 64 bytes.
         let index = unsafe { _mm512_loadu_si512(index.as_ptr().cast()) };
-        let taps = Taps { index, offsets, words, step: LANES * rows.stride };
-        let blocks = rows.width.div_ceil(LANES);
+        let (blocks, step) = (rows.width.div_ceil(LANES), LANES * rows.stride);
         for row in 0..rows.count {
+            let (offsets, words) = taps.of(row);
+            let row_of = Row { index, offsets, words, start: _mm512_set1_epi32(taps.starts[row]), step };
             let mut x = x.as_ptr().wrapping_add(row * rows.step);
             let mut out = sums.as_mut_ptr().wrapping_add(row * rows.width);
             let mut left = blocks;
@@ -210,25 +248,26 @@ mod x86 {
                 // SAFETY: what the caller vouches for.
                 let done = unsafe {
                     match left {
-                        1 => taps.blocks::<1>(x, out),
-                        2 | 3 => taps.blocks::<2>(x, out),
-                        _ => taps.blocks::<4>(x, out),
+                        1 => row_of.blocks::<1>(x, out),
+                        2 | 3 => row_of.blocks::<2>(x, out),
+                        _ => row_of.blocks::<4>(x, out),
                     }
                 };
-                (x, out, left) = (x.wrapping_add(done * taps.step), out.wrapping_add(done * LANES), left - done);
+                (x, out, left) = (x.wrapping_add(done * step), out.wrapping_add(done * LANES), left - done);
             }
         }
     }
 
-    struct Taps<'a> {
+    struct Row<'a> {
         index: __m512i,
         offsets: &'a [usize],
         words: &'a [i32],
+        start: __m512i,
         /// Bytes between blocks.
         step: usize,
     }
 
-    impl Taps<'_> {
+    impl Row<'_> {
         /// The sums of `B` blocks, and `B`.
         ///
         /// # Safety
@@ -237,7 +276,7 @@ mod x86 {
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi,avx512vnni")]
         unsafe fn blocks<const B: usize>(&self, x: *const u8, out: *mut i32) -> usize {
             let starts: [*const u8; B] = core::array::from_fn(|b| x.wrapping_add(b * self.step));
-            let mut sums = [_mm512_setzero_si512(); B];
+            let mut sums = [self.start; B];
             for (&offset, &word) in self.offsets.iter().zip(self.words) {
                 let word = _mm512_set1_epi32(word);
                 for (sums, start) in sums.iter_mut().zip(starts) {

@@ -15,6 +15,7 @@ mod lower;
 #[cfg(test)]
 mod lower_tests;
 pub mod matmul;
+mod maximum;
 mod moved;
 mod pairs;
 mod patches;

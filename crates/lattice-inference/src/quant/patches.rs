@@ -23,6 +23,8 @@ pub(crate) struct Layout {
     along_kernel: bool,
     /// Where each word of a patch lies, counted from its output's place.
     offsets: Vec<usize>,
+    /// Where each row of the padded image begins in its set of planes.
+    rows: Vec<usize>,
 }
 
 impl Layout {
@@ -43,7 +45,7 @@ impl Layout {
         let step = [0, 1, 2].map(|i| size[i].div_ceil(plan.stride[i]));
         let along_kernel = plan.depth() < WORD && plan.kernel[2] > 1;
         let planes = if along_kernel { plan.depth() } else { plan.depth().div_ceil(WORD) };
-        let mut layout = Layout { plan, size, step, planes, along_kernel, offsets: Vec::new() };
+        let mut layout = Layout { plan, size, step, planes, along_kernel, offsets: Vec::new(), rows: Vec::new() };
         let (Plan { kernel, dilation, .. }, words) = (layout.plan.clone(), layout.plane_words());
         let stride = if along_kernel { WORD } else { 1 };
         for d in 0..kernel[0] {
@@ -54,6 +56,8 @@ impl Layout {
                 }
             }
         }
+        let rows = (0..size[0]).flat_map(|d| (0..size[1]).map(move |h| [d, h, 0]));
+        layout.rows = rows.map(|row| layout.place(row)).collect();
         layout
     }
 
@@ -117,8 +121,8 @@ impl Layout {
     pub(crate) fn left(&self, rows: usize, at: impl Fn(usize, usize, usize) -> i8) -> Left {
         let (k, width) = (self.offsets.len() * WORD, self.plan.kernel[2]);
         let per_row = width.div_ceil(WORD);
-        Left::new(rows, k, |flat| {
-            let (row, step) = (flat / k, flat % k);
+        // Channel and kernel position of each byte of a patch; nothing where a word is longer than what it holds.
+        let source = |step: usize| {
             let (tap, plane, byte) = (step / WORD / self.planes, step / WORD % self.planes, step % WORD);
             let (channel, position) = match self.along_kernel {
                 true => {
@@ -127,8 +131,10 @@ impl Layout {
                 }
                 false => (plane * WORD + byte, Some(tap)),
             };
-            position.filter(|_| channel < self.plan.depth()).map_or(0, |position| at(row, channel, position))
-        })
+            position.filter(|_| channel < self.plan.depth()).map(|position| (channel, position))
+        };
+        let sources: Vec<_> = (0..k).map(source).collect();
+        Left::new(rows, k, |row, step| sources[step].map_or(0, |(channel, position)| at(row, channel, position)))
     }
 
     /// Turns a group's channels into planes of words: every byte xored with `flip`, padding with `zero` before that. In the
@@ -140,15 +146,16 @@ impl Layout {
         let flip = u32::from_le_bytes([flip; WORD]);
         // What lies behind the last word is read, but never counts.
         out.resize(self.group_words(), 0);
+        let is_direct = !self.along_kernel && stride[2] == 1;
         let tail = if self.along_kernel { (WORD - 1) * dilation } else { 0 };
-        let mut rows = [(); WORD].map(|()| vec![0; width + tail]);
-        let mut line = vec![0; width];
+        let mut rows = [(); WORD].map(|()| if is_direct { Vec::new() } else { vec![0; width + tail] });
+        let mut line = vec![0; if is_direct { 0 } else { width }];
         for (plane, out) in out[..self.planes * self.plane_words()].chunks_exact_mut(self.plane_words()).enumerate() {
             let channel = |i: usize| {
                 let at = if self.along_kernel { plane } else { (plane * WORD + i).min(self.plan.depth() - 1) };
                 &x[at * positions..][..positions]
             };
-            if !self.along_kernel && stride[2] == 1 {
+            if is_direct {
                 self.interleave_rows(isa, [0, 1, 2, 3].map(channel), zero, flip, out);
                 continue;
             }
@@ -176,8 +183,8 @@ impl Layout {
         let Plan { input: [depth, height, width], pad, .. } = self.plan;
         let padding = u32::from_le_bytes([zero; WORD]) ^ flip;
         let inside = width.min(self.size[2].saturating_sub(pad[2]));
-        for (d, h) in (0..self.size[0]).flat_map(|d| (0..self.size[1]).map(move |h| (d, h))) {
-            let at = self.place([d, h, 0]);
+        let rows = (0..self.size[0]).flat_map(|d| (0..self.size[1]).map(move |h| (d, h)));
+        for ((d, h), &at) in rows.zip(&self.rows) {
             let out = &mut out[at..at + self.size[2]];
             let (d, h) = (d.wrapping_sub(pad[0]), h.wrapping_sub(pad[1]));
             if d >= depth || h >= height || inside == 0 {

@@ -3,12 +3,13 @@
 
 use super::bytes::{bytes_of, row_sums};
 use super::isa::Isa;
+use super::maximum::Maximum;
 use super::moved::Moved;
 use super::requantize::{Follower, REQUANTIZE, into_data};
 use super::{conv, matmul, pairs, table};
 use crate::cost::node_results;
 use crate::graph::{Graph, Node};
-use crate::ops::{OpResult, OpSpec, cast, gather, movement, reduce, tensor};
+use crate::ops::{OpResult, OpSpec, cast, gather, movement, pool, reduce, tensor};
 use crate::tensor::{DType, Data, Tensor};
 use std::collections::BTreeMap;
 
@@ -21,6 +22,8 @@ pub(crate) enum Prepared {
     Table(Tensor),
     /// The sums of rows of so many bytes, and the shape of all sums.
     RowSums(usize, Vec<usize>),
+    /// Largest bytes of windows, and the result's shape.
+    Maximum(Maximum, Vec<usize>),
     /// Rows in other places, and the result's shape.
     Moved(Moved, Vec<usize>),
 }
@@ -41,6 +44,7 @@ impl Prepared {
                 }
                 tensor(shape, Data::I32(sums))
             }
+            Prepared::Maximum(maximum, shape) => maximum.run(x, shape),
             Prepared::Moved(moved, shape) => moved.run(x, shape),
         }
     }
@@ -51,7 +55,7 @@ impl Prepared {
             Prepared::MatMul(product) => product.bytes(),
             Prepared::Conv(conv) => conv.bytes(),
             Prepared::Table(entries) => entries.size_bytes(),
-            Prepared::RowSums(..) => 0,
+            Prepared::RowSums(..) | Prepared::Maximum(..) => 0,
             Prepared::Moved(moved, _) => moved.bytes(),
         }
     }
@@ -169,7 +173,9 @@ impl<'g> Plan<'g> {
         }
         match node.op.code {
             code if code == cast::CAST.code => Ok(self.row_sums(node)),
-            code if [gather::GATHER.code, movement::TRANSPOSE.code].contains(&code) => Ok(self.moved(node)),
+            code if [gather::GATHER.code, movement::TRANSPOSE.code, pool::MAX_POOL.code].contains(&code) => {
+                Ok(self.bytes(node))
+            }
             code if code == matmul::INTEGER_MATMUL.code || code == conv::INTEGER_CONV.code => self.product(node),
             _ => Ok(None),
         }
@@ -215,22 +221,23 @@ impl<'g> Plan<'g> {
         Ok(Some(Step { prepared, input: *x, output, covers }))
     }
 
-    /// Bytes that change their places by whole rows.
-    fn moved(&self, node: &Node) -> Option<Step> {
+    /// Bytes that change their places by whole rows, or are the largest of windows.
+    fn bytes(&self, node: &Node) -> Option<Step> {
         let x = &self.graph.types()[node.inputs[0] as usize];
         if !matches!(x.dtype, DType::I8 | DType::U8) {
             return None;
         }
-        let moved = if node.op.code == movement::TRANSPOSE.code {
-            Moved::transposed(&node.attributes, &x.shape)?
+        let shape = self.graph.types()[node.first_output as usize].shape.clone();
+        let prepared = if node.op.code == movement::TRANSPOSE.code {
+            Prepared::Moved(Moved::transposed(&node.attributes, &x.shape)?, shape)
+        } else if node.op.code == pool::MAX_POOL.code {
+            Prepared::Maximum(Maximum::new(&node.attributes, &x.shape)?, shape)
         } else {
             let last = x.shape.len().checked_sub(1)?;
             let indices = self.graph.constant(node.inputs[1])?.to_i64s()?;
             let is_last = node.attributes.read_axis(0, x.shape.len()) == Ok(last);
-            Moved::repeated(x.shape[last], &indices).filter(|_| is_last)?
+            Prepared::Moved(Moved::repeated(x.shape[last], &indices).filter(|_| is_last)?, shape)
         };
-        let shape = self.graph.types()[node.first_output as usize].shape.clone();
-        let prepared = Prepared::Moved(moved, shape);
         Some(Step { prepared, input: node.inputs[0], output: node.first_output, covers: Vec::new() })
     }
 

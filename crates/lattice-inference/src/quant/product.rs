@@ -34,8 +34,8 @@ pub(crate) struct Left {
 }
 
 impl Left {
-    /// Packs a row-major [m, k] matrix whose element at a flat position is `at(position)`.
-    pub(crate) fn new(m: usize, k: usize, at: impl Fn(usize) -> i8) -> Left {
+    /// Packs a [m, k] matrix whose elements are `at(row, column)`.
+    pub(crate) fn new(m: usize, k: usize, at: impl Fn(usize, usize) -> i8) -> Left {
         let words = k.div_ceil(WORD);
         let mut panels = vec![0; m.div_ceil(MR) * words * MR];
         let mut sums = vec![0i32; m];
@@ -44,7 +44,7 @@ impl Left {
             for (word, out) in panel.iter_mut().skip(row % MR).step_by(MR).enumerate() {
                 let mut bytes = [0i8; WORD];
                 for (byte, step) in bytes.iter_mut().zip(word * WORD..k) {
-                    *byte = at(row * k + step);
+                    *byte = at(row, step);
                     *sum += i32::from(*byte);
                 }
                 *out = i32::from_le_bytes(bytes.map(|b| b as u8));
