@@ -5,13 +5,14 @@ import {LatticeModels} from "./LatticeModels.sol";
 
 /// @title The AI operations of the chain for ordinary contracts.
 /// @notice Five precompiles (TENSOR_OP, MODEL_LOAD, MODEL_EXEC, ZK_PROVE, ZK_VERIFY) and the doors of the registry
-/// (MODELS) and of recorded inferences (INFERENCE). Every function reverts with the operation's own reason when it fails.
+/// (MODELS), of trainings (TRAINING) and of recorded inferences (INFERENCE). Every function reverts with the operation's own reason when it fails.
 /// AI containers have the five as instructions, with the same results for the same gas.
 library Lattice {
     address internal constant TENSOR_OP = address(0xa1f0);
     address internal constant ZK_PROVE = address(0xa1f3);
     address internal constant ZK_VERIFY = address(0xa1f4);
     address internal constant MODELS = address(0xa1000);
+    address internal constant TRAINING = address(0xa2000);
     address internal constant INFERENCE = address(0xa3000);
 
     /// Element types of tensors.
@@ -170,12 +171,49 @@ library Lattice {
         return _write(MODELS, 0, payload);
     }
 
+    /// @notice TRAINING: any operation on a job by its RLP payload; an order's value is the reward, a completion's the bond.
+    /// The answer is the id of a new job, empty otherwise.
+    function training(bytes memory payload, uint256 value) internal returns (bytes memory) {
+        return _send(TRAINING, value, bytes.concat(hex"53", payload));
+    }
+
+    /// @notice TRAINING: has every validator judge what a job's trainer lied about (see docs/spec/training.md). When he did,
+    /// this contract gets half of his bond; when he did not, it reverts.
+    /// @param plan the job's description.
+    /// @param from the step at which the opened part of the trace begins.
+    function challengeTraining(bytes32 jobId, bytes memory plan, uint64 from, bytes memory opening) internal {
+        bytes memory body = bytes.concat(hex"a0", jobId, _string(plan), _number(from), _string(opening));
+        training(_list(bytes.concat(hex"06", _list(body))), 0);
+    }
+
+    /// @notice INFERENCE: has every validator judge one operator of a traced answer, likewise.
+    function challengeOperator(bytes32 requestId, bytes memory opening) internal {
+        _send(INFERENCE, 0, bytes.concat(hex"05", _list(bytes.concat(hex"a0", requestId, _string(opening)))));
+    }
+
+    /// RLP of a list's encoded items.
+    function _list(bytes memory items) private pure returns (bytes memory) {
+        return bytes.concat(_head(0xc0, items.length), items);
+    }
+
+    /// RLP of bytes.
+    function _string(bytes memory data) private pure returns (bytes memory) {
+        return data.length == 1 && uint8(data[0]) < 0x80 ? data : bytes.concat(_head(0x80, data.length), data);
+    }
+
+    /// RLP of a number: its bytes without leading zeros.
+    function _number(uint64 value) private pure returns (bytes memory) {
+        uint256 length = 0;
+        for (uint64 rest = value; rest > 0; rest >>= 8) ++length;
+        bytes memory digits = new bytes(length);
+        for (uint256 i = 0; i < length; ++i) digits[i] = bytes1(uint8(value >> (8 * (length - 1 - i))));
+        return _string(digits);
+    }
+
     /// RLP of `[modelId, grade, input]`.
     function _inference(bytes32 modelId, uint8 grade, bytes memory input) private pure returns (bytes memory) {
-        bytes memory encoded = input.length == 1 && uint8(input[0]) < 0x80 ? input : bytes.concat(_head(0x80, input.length), input);
         // 33 bytes of the id, one of the grade: 0 is the empty string.
-        bytes memory content = abi.encodePacked(uint8(0xa0), modelId, grade == 0 ? uint8(0x80) : grade, encoded);
-        return bytes.concat(_head(0xc0, content.length), content);
+        return _list(abi.encodePacked(uint8(0xa0), modelId, grade == 0 ? uint8(0x80) : grade, _string(input)));
     }
 
     /// The head of an RLP string (0x80) or list (0xc0).
@@ -199,9 +237,15 @@ library Lattice {
     }
 
     function _write(address door, uint256 value, bytes memory data) private returns (bytes memory answer) {
+        answer = _send(door, value, data);
+        if (answer.length == 0) _fail(door, answer);
+    }
+
+    /// As `_write`, for operations that may answer nothing.
+    function _send(address door, uint256 value, bytes memory data) private returns (bytes memory answer) {
         bool ok;
         (ok, answer) = door.call{value: value}(data);
-        if (!ok || answer.length == 0) _fail(door, answer);
+        if (!ok) _fail(door, answer);
     }
 
     function _fail(address door, bytes memory answer) private pure {

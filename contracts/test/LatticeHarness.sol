@@ -83,6 +83,18 @@ contract LatticeHarness {
         return Lattice.inferByProof(modelId, input, msg.value);
     }
 
+    function training(bytes calldata payload) external payable returns (bytes memory) {
+        return Lattice.training(payload, msg.value);
+    }
+
+    function challengeTraining(bytes32 jobId, bytes calldata plan, uint64 from, bytes calldata opening) external {
+        Lattice.challengeTraining(jobId, plan, from, opening);
+    }
+
+    function challengeOperator(bytes32 requestId, bytes calldata opening) external {
+        Lattice.challengeOperator(requestId, opening);
+    }
+
     function models(bytes calldata payload) external returns (bytes memory) {
         return Lattice.models(payload);
     }

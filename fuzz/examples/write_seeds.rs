@@ -4,7 +4,7 @@
 
 use alloy_consensus::{TxEip1559, TxEip2930, TxEip7702, TxLegacy};
 use alloy_eips::eip2718::Encodable2718;
-use alloy_primitives::{Address, B256, TxKind, U256, hex, keccak256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
 use lattice_execution::asm;
 use lattice_import::{ImportOptions, import_model};
 use lattice_inference::{Tensor, npy};
@@ -17,8 +17,9 @@ use lattice_types::{
     evidence::VoteEvidence,
     spec::{DEV_ACCOUNTS, DEV_CHAIN_ID},
     tx::{
-        Inference, InferencePayload, LoraAdapter, LoraPayload, ModelDeployPayload, ModelUpdatePayload, TrainingJob,
-        TrainingPayload, TxAi, TxSigner,
+        DisputeTerms, Inference, InferencePayload, LoraAdapter, LoraPayload, ModelDeployPayload, ModelUpdatePayload,
+        TrainingChallenge, TrainingCheckpoint, TrainingJob, TrainingPayload, TxAi, TxSigner,
+        operation::{AnswerTraced, ChallengeOperator, Operation},
     },
 };
 use std::{fs, path::Path};
@@ -55,6 +56,17 @@ fn main() {
     let payloads = payloads(&inference);
     for (class, payload) in payloads.iter().enumerate() {
         write("ai_payload", &format!("{class}"), &[&[class as u8], payload.as_slice()].concat());
+    }
+
+    for (name, payload) in disputes() {
+        write("ai_payload", name, &[&[3], payload.as_slice()].concat());
+        write("door", name, &[&[6, 0x53], payload.as_slice()].concat());
+    }
+    for (name, operation) in traced() {
+        write("door", name, &[&[7], operation.as_ref()].concat());
+    }
+    for (name, opening) in lattice_fuzz::disputes::seeds() {
+        write("opening", &name, &opening);
     }
 
     let spec = ChainSpec::dev();
@@ -227,6 +239,43 @@ fn payloads(inference: &InferencePayload) -> [Vec<u8>; 5] {
         alloy_rlp::encode(TrainingPayload::Create(job)),
         alloy_rlp::encode(LoraPayload::Adapter(adapter)),
     ]
+}
+
+/// Operations on a traced request.
+fn traced() -> [(&'static str, Bytes); 2] {
+    let request_id = keccak256(b"request");
+    let trace = vec![vec![keccak256(b"input")], vec![keccak256(b"1"), keccak256(b"2")], vec![keccak256(b"output")]];
+    let answer = AnswerTraced { request_id, output: Bytes::from_static(b"output"), trace };
+    let challenge = ChallengeOperator { request_id, opening: Bytes::from_static(&[0; 70]) };
+    [("answer_traced", answer.input()), ("challenge_operator", challenge.input())]
+}
+
+/// Training payloads of a disputable job.
+fn disputes() -> [(&'static str, Vec<u8>); 3] {
+    let (job_id, plan) = (keccak256(b"job"), Bytes::from_static(b"plan"));
+    let order = TrainingJob {
+        base_model: keccak256(b"model"),
+        base_version: 1,
+        dataset_root: keccak256(b"data"),
+        job: Cid::artifact(&plan),
+        seed: 1,
+        steps: 2,
+        checkpoint_interval: 2,
+        deadline_blocks: 9,
+        trainer: Address::ZERO,
+        dispute: Some(DisputeTerms { plan: plan.clone(), bond: 7 }),
+    };
+    let trace = Some(vec![keccak256(b"0"), keccak256(b"1"), keccak256(b"2")]);
+    let (state_hash, artifact) = (keccak256(b"2"), Cid::raw(b"state"));
+    let checkpoint = TrainingCheckpoint { job_id, step: 2, state_hash, artifact, trace };
+    let opening = Bytes::from_static(&[2, 0, 0, 0, 0]);
+    let challenge = TrainingChallenge { job_id, plan, from: 0, opening };
+    [
+        ("order", TrainingPayload::Create(order)),
+        ("checkpoint", TrainingPayload::Checkpoint(checkpoint)),
+        ("challenge", TrainingPayload::Challenge(challenge)),
+    ]
+    .map(|(name, payload)| (name, alloy_rlp::encode(payload)))
 }
 
 fn root() -> &'static Path {

@@ -4,6 +4,7 @@
 //! running out of the declared bounds or accepting it in two different ways is not.
 
 mod decode;
+pub mod disputes;
 mod evm;
 mod models;
 
@@ -22,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     ("tflite", models::tflite),
     ("graph", models::graph),
     ("npy", models::npy),
+    ("opening", disputes::opening),
     ("door", evm::door),
     ("container", evm::container),
     ("assembler", evm::assembler),

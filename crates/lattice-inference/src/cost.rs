@@ -105,6 +105,24 @@ impl Cost {
         cost
     }
 
+    /// Cost of one node by itself, on operands that were not prepared: its constants are packed for this run alone.
+    pub fn of_node(graph: &Graph, index: usize) -> Cost {
+        let (node, types) = (&graph.nodes()[index], graph.types());
+        let operands: Vec<&TensorType> = node.inputs.iter().map(|&v| &types[v as usize]).collect();
+        let results = &types[node.output_range(node_results(graph, index))];
+        let work = (node.op.work)(&node.attributes, &operands, results);
+        let constants = node.inputs.iter().filter_map(|&v| graph.constant(v));
+        let bytes = |types: &mut dyn Iterator<Item = &TensorType>| types.map(|ty| ty.bytes() as u64).sum::<u64>();
+        Cost {
+            macs: work.macs,
+            steps: work.steps.saturating_add(packing_steps(node.op, &operands)),
+            bytes: bytes(&mut operands.iter().copied()).saturating_add(bytes(&mut results.iter())),
+            nodes: 1,
+            weights_bytes: constants.map(|tensor| tensor.size_bytes() as u64).sum(),
+            memory_bytes: bytes(&mut results.iter()).saturating_add(work.scratch_bytes),
+        }
+    }
+
     /// Gas of one run: monotone in multiply-accumulates, steps, bytes, weights and nodes, with a floor.
     pub fn gas(&self) -> u64 {
         let gas = (self.macs / MACS_PER_GAS)

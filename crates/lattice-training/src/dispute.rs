@@ -1,6 +1,6 @@
 //! Disputes over an inference: the activations of a run under one Merkle root, and the judgement of one operator.
 //!
-//! A provider of an answer publishes the root of its [`ActivationTrace`]. Step 0 is the input, step `i + 1` the results of
+//! A provider of an answer publishes its [`ActivationTrace`], of which a root is kept. Step 0 is the input, step `i + 1` the results of
 //! node `i`, the step behind the last node the output. The leaf of a step is the hash of the leaf before it and of the step's
 //! own values, so two traces that agree at a step agree at all before it, and [`crate::merkle::Bisection`] ends at the first
 //! step that differs. [`judge`] executes that one step on operands opened against the root: no other part of the run
@@ -9,7 +9,8 @@
 use crate::bytes::Cursor;
 use crate::merkle::{self, Proof};
 use alloy_primitives::{B256, keccak256};
-use lattice_inference::{Graph, Node, RunError, Tensor, ValueInfo, check_float_mode, element_count, last_uses};
+use lattice_inference::{Cost, Graph, Node, RunError, Tensor, ValueInfo, check_float_mode, element_count, last_uses};
+use std::sync::Arc;
 use thiserror::Error;
 
 /// An opening was refused, or cannot be judged.
@@ -69,15 +70,16 @@ impl ActivationTrace {
 /// Values of a run, kept while somebody reads them.
 struct Run<'g> {
     graph: &'g Graph,
-    values: Vec<Option<Tensor>>,
+    values: Vec<Option<Arc<Tensor>>>,
     last_use: Vec<usize>,
 }
 
 impl<'g> Run<'g> {
     fn begin(graph: &'g Graph, input: &[u8]) -> Result<Run<'g>, DisputeError> {
         check_float_mode()?;
-        let mut values: Vec<Option<Tensor>> = inputs(graph, input)?.into_iter().map(Some).collect();
-        values.extend(graph.constants().iter().map(|constant| Some(constant.tensor.as_ref().clone())));
+        let mut values: Vec<Option<Arc<Tensor>>> =
+            inputs(graph, input)?.into_iter().map(|t| Some(Arc::new(t))).collect();
+        values.extend(graph.constants().iter().map(|constant| Some(constant.tensor.clone())));
         values.resize(graph.types().len(), None);
         Ok(Run { graph, values, last_use: last_uses(graph) })
     }
@@ -93,7 +95,7 @@ impl<'g> Run<'g> {
         let results = execute(node, index, &operands)?;
         let bytes = results.iter().map(Tensor::to_bytes).collect();
         for (value, tensor) in (node.first_output as usize..).zip(results) {
-            self.values[value] = Some(tensor);
+            self.values[value] = Some(Arc::new(tensor));
         }
         for value in node.inputs.iter().map(|&value| value as usize).filter(|&value| self.last_use[value] <= index) {
             self.values[value] = None;
@@ -132,6 +134,98 @@ pub fn steps(graph: &Graph) -> usize {
     graph.nodes().len() + 2
 }
 
+/// What the judgement of any one step of a graph takes at most, from shapes alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Gas of the costliest step: executing it, and hashing what it gives.
+    pub gas: u64,
+    /// Bytes of the longest opening.
+    pub opening_bytes: u64,
+    /// Hashes of a whole trace.
+    pub hashes: u64,
+}
+
+/// Gas of a byte of a result: written out and hashed.
+const RESULT_BYTE: u64 = 2;
+/// Bytes of temporaries that one gas pays: packed weights.
+const SCRATCH_BYTES_PER_GAS: u64 = 8;
+
+impl Bounds {
+    /// The bounds of a graph.
+    pub fn of(graph: &Graph) -> Bounds {
+        let steps = steps(graph);
+        let proof = Proof::bytes(steps.next_power_of_two().ilog2() as usize) as u64;
+        let leaf = |step: usize| 34 + 32 * values(graph, step) as u64 + proof;
+        let bytes = |value: u32| graph.types()[value as usize].bytes() as u64;
+        let mut bounds = Bounds { hashes: 1, ..Bounds::default() };
+        for step in 1..steps {
+            let (mut opening, mut copied) = (leaf(step) + 2, 0u64);
+            for &value in operands_of(graph, step).iter().filter(|value| graph.constant(**value).is_none()) {
+                let Some((source, _)) = source(graph, value) else { continue };
+                let len = if source == 0 { graph.input_bytes() as u64 } else { bytes(value) };
+                opening = opening.saturating_add(leaf(source) + 4).saturating_add(len);
+                copied = copied.saturating_add(len);
+            }
+            let gas = match step - 1 {
+                index if index < graph.nodes().len() => {
+                    let cost = Cost::of_node(graph, index);
+                    let first = graph.nodes()[index].first_output;
+                    let results = (first..).take(values(graph, step)).map(bytes).sum::<u64>();
+                    let scratch = cost.memory_bytes.saturating_sub(results) / SCRATCH_BYTES_PER_GAS;
+                    cost.gas().saturating_add(results.saturating_mul(RESULT_BYTE)).saturating_add(scratch)
+                }
+                _ => (graph.output_bytes() as u64).saturating_mul(RESULT_BYTE),
+            };
+            bounds.gas = bounds.gas.max(gas.saturating_add(copied));
+            bounds.opening_bytes = bounds.opening_bytes.max(opening);
+            bounds.hashes += values(graph, step) as u64;
+        }
+        bounds
+    }
+}
+
+/// Values of a step.
+fn values(graph: &Graph, step: usize) -> usize {
+    let nodes = graph.nodes();
+    match step.checked_sub(1) {
+        Some(index) if index < nodes.len() => {
+            let end = nodes.get(index + 1).map_or(graph.types().len(), |next| next.first_output as usize);
+            end - nodes[index].first_output as usize
+        }
+        _ => 1,
+    }
+}
+
+/// Runs a graph and opens the first step at which somebody's trace is not what it gives; the first that reads an input that the
+/// model refuses. `None` when all of it is right.
+pub fn doubt(graph: &Graph, told: &ActivationTrace, input: &[u8]) -> Result<Option<OpenedStep>, DisputeError> {
+    let open = |step: usize| OpenedStep::of(graph, told, input, step).map(Some);
+    let mut run = match Run::begin(graph, input) {
+        Ok(run) => run,
+        Err(DisputeError::Run(RunError::InputElement { .. })) => {
+            let reads = |step: &usize| operands_of(graph, *step).iter().any(|&v| (v as usize) < graph.inputs().len());
+            return (1..steps(graph)).find(reads).map_or(Ok(None), open);
+        }
+        Err(error) => return Err(error),
+    };
+    for index in 0..graph.nodes().len() {
+        match run.node(index) {
+            Ok(results)
+                if told
+                    .steps
+                    .get(index + 1)
+                    .is_some_and(|told| results.iter().map(keccak256).eq(told.iter().copied())) => {}
+            Err(error @ DisputeError::Run(RunError::FloatMode(_))) => return Err(error),
+            // Other results, or results where there are none.
+            _ => return open(index + 1),
+        }
+    }
+    match told.steps.last() {
+        Some(last) if *last == [keccak256(run.output())] => Ok(None),
+        _ => open(steps(graph) - 1),
+    }
+}
+
 /// The values that a step reads, by number.
 fn operands_of(graph: &Graph, step: usize) -> &[u32] {
     match step.checked_sub(1) {
@@ -162,17 +256,24 @@ impl OpenedStep {
             values: trace.steps[step].clone(),
             proof: Proof::of(&leaves, step as u64).expect("every step has a leaf"),
         };
-        let mut run = Run::begin(graph, input)?;
         let mut operands = Vec::new();
-        // Kept until they are opened, also behind their last use.
         let wanted: Vec<(u32, (usize, usize))> =
             operands_of(graph, step).iter().filter_map(|&value| Some((value, source(graph, value)?))).collect();
         let wanted: Vec<_> = wanted.into_iter().filter(|(value, _)| graph.constant(*value).is_none()).collect();
-        for index in 0..(step - 1).min(graph.nodes().len()) {
-            run.node(index)?;
+        // An input needs no run, and may be one that the model refuses.
+        let mut run = None;
+        if wanted.iter().any(|(_, (source, _))| *source > 0) {
+            let mut begun = Run::begin(graph, input)?;
+            // Kept until they are opened, also behind their last use.
+            wanted.iter().for_each(|(value, _)| begun.last_use[*value as usize] = usize::MAX);
+            (0..(step - 1).min(graph.nodes().len())).try_for_each(|index| begun.node(index).map(drop))?;
+            run = Some(begun);
         }
         for (value, (source, _)) in wanted {
-            let bytes = if source == 0 { input.to_vec() } else { run.value(value).to_bytes() };
+            let bytes = match &run {
+                Some(run) if source > 0 => run.value(value).to_bytes(),
+                _ => input.to_vec(),
+            };
             operands.push(OpenedValue { leaf: open(source), bytes });
         }
         Ok(OpenedStep { claim: open(step), operands })
@@ -282,7 +383,7 @@ pub fn judge(graph: &Graph, root: &B256, opened: &OpenedStep) -> Result<bool, Di
     let mut operands = Vec::new();
     for &value in operands_of(graph, step) {
         if let Some(constant) = graph.constant(value) {
-            operands.push(constant.as_ref().clone());
+            operands.push(constant.clone());
             continue;
         }
         let operand = given.next().ok_or_else(|| wrong("an operand is missing".into()))?;
@@ -295,7 +396,7 @@ pub fn judge(graph: &Graph, root: &B256, opened: &OpenedStep) -> Result<bool, Di
         if hash != Some(&keccak256(&operand.bytes)) {
             return Err(wrong(format!("the bytes of an operand are not those of step {source}")));
         }
-        operands.push(match source {
+        operands.push(Arc::new(match source {
             0 => inputs(graph, &operand.bytes)?.swap_remove(place),
             _ => {
                 let ty = &graph.types()[value as usize];
@@ -309,120 +410,23 @@ pub fn judge(graph: &Graph, root: &B256, opened: &OpenedStep) -> Result<bool, Di
                     Err(_) => return Ok(false),
                 }
             }
-        });
+        }));
     }
     if given.next().is_some() {
         return Err(wrong("more operands are opened than the step reads".into()));
     }
     let results = match step - 1 {
         index if index < graph.nodes().len() => {
-            let operands: Vec<&Tensor> = operands.iter().collect();
+            let operands: Vec<&Tensor> = operands.iter().map(AsRef::as_ref).collect();
             match execute(&graph.nodes()[index], index, &operands) {
                 Ok(results) => results.iter().map(|tensor| keccak256(tensor.to_bytes())).collect(),
                 Err(_) => return Ok(false),
             }
         }
-        _ => vec![keccak256(operands.iter().flat_map(Tensor::to_bytes).collect::<Vec<u8>>())],
+        _ => vec![keccak256(operands.iter().flat_map(|tensor| tensor.to_bytes()).collect::<Vec<u8>>())],
     };
     Ok(results == opened.claim.values)
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::merkle::Bisection;
-    use lattice_import::{ImportOptions, import_model};
-    use lattice_inference::Model;
-
-    fn graphs() -> Vec<(Graph, Vec<u8>)> {
-        let files: [&[u8]; 3] = [
-            include_bytes!("../../../models/digits.onnx"),
-            include_bytes!("../tests/fixtures/lora/model.onnx"),
-            include_bytes!("../tests/fixtures/train/mlp.onnx"),
-        ];
-        let graph = |file: &[u8]| {
-            let graph = import_model(file, &ImportOptions::default()).unwrap();
-            let count = graph.input_bytes() / 4;
-            let input = (0..count).flat_map(|i| ((i * 37 % 17) as f32 - 3.0).to_le_bytes()).collect();
-            (graph, input)
-        };
-        files.map(graph).into()
-    }
-
-    #[test]
-    fn every_step_of_an_honest_run_is_right() {
-        for (graph, input) in graphs() {
-            let (trace, output) = ActivationTrace::of(&graph, &input).unwrap();
-            assert_eq!(Model::load(graph.clone()).unwrap().run_bytes(&input).unwrap(), output);
-            assert_eq!(trace.steps.len(), steps(&graph));
-            assert_eq!(trace.steps.last().unwrap(), &[keccak256(&output)]);
-            for step in 1..steps(&graph) {
-                let opened = OpenedStep::of(&graph, &trace, &input, step).unwrap();
-                assert_eq!(OpenedStep::decode(&opened.encode()).unwrap(), opened);
-                assert_eq!(judge(&graph, &trace.root(), &opened), Ok(true), "step {step}");
-            }
-        }
-    }
-
-    /// A provider whose results are wrong from some step on, and who goes on honestly from there.
-    fn forged(graph: &Graph, input: &[u8], at: usize) -> ActivationTrace {
-        let mut run = Run::begin(graph, input).unwrap();
-        let mut steps = vec![vec![keccak256(input)]];
-        for index in 0..graph.nodes().len() {
-            let mut results = run.node(index).unwrap();
-            if index + 1 == at {
-                let value = graph.nodes()[index].first_output as usize;
-                let ty = &graph.types()[value];
-                results[0][0] ^= 1;
-                run.values[value] = Some(Tensor::from_bytes(ty.dtype, ty.shape.clone(), &results[0]).unwrap());
-            }
-            steps.push(results.iter().map(keccak256).collect());
-        }
-        let mut output = run.output();
-        if at == graph.nodes().len() + 1 {
-            output[0] ^= 1;
-        }
-        steps.push(vec![keccak256(&output)]);
-        ActivationTrace { steps }
-    }
-
-    #[test]
-    fn a_lie_at_any_step_is_found_and_judged() {
-        for (graph, input) in graphs() {
-            let (honest, _) = ActivationTrace::of(&graph, &input).unwrap();
-            for at in 1..steps(&graph) {
-                let trace = forged(&graph, &input, at);
-                let step = Bisection::between(&honest.leaves(), &trace.leaves()).unwrap() as usize;
-                assert_eq!(step, at);
-                // The challenger opens the provider's trace with values of its own run: up to here they are the same.
-                let opened = OpenedStep::of(&graph, &trace, &input, step).unwrap();
-                assert_eq!(judge(&graph, &trace.root(), &opened), Ok(false), "step {at}");
-                assert!(judge(&graph, &honest.root(), &opened).is_err());
-            }
-        }
-    }
-
-    #[test]
-    fn openings_that_prove_nothing_are_refused() {
-        let (graph, input) = graphs().swap_remove(0);
-        let (trace, _) = ActivationTrace::of(&graph, &input).unwrap();
-        let (root, step) = (trace.root(), 3);
-        let good = OpenedStep::of(&graph, &trace, &input, step).unwrap();
-        let refused = |change: &dyn Fn(&mut OpenedStep)| {
-            let mut opened = good.clone();
-            change(&mut opened);
-            assert!(matches!(judge(&graph, &root, &opened), Err(DisputeError::Opening(_))));
-        };
-        refused(&|opened| opened.operands[0].bytes[0] ^= 1);
-        refused(&|opened| opened.operands[0].leaf.values[0] = B256::ZERO);
-        refused(&|opened| opened.operands.clear());
-        refused(&|opened| opened.operands.push(opened.operands[0].clone()));
-        refused(&|opened| opened.claim.values[0] = B256::ZERO);
-        refused(&|opened| opened.claim.proof.index += 1);
-        refused(&|opened| opened.claim = OpenedStep::of(&graph, &trace, &input, 5).unwrap().claim);
-        assert!(OpenedStep::of(&graph, &trace, &input, 0).is_err());
-        let bytes = good.encode();
-        assert!((0..bytes.len()).all(|len| OpenedStep::decode(&bytes[..len]).is_err()));
-    }
-}
+mod tests;

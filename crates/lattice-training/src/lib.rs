@@ -7,6 +7,8 @@
 pub mod adapter;
 mod bytes;
 pub mod dispute;
+#[cfg(test)]
+mod judgement_times;
 pub mod merkle;
 pub mod train;
 

@@ -8,9 +8,12 @@ use crate::{
 };
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use lattice_execution::ai::ANSWER_CHALLENGE_BLOCKS;
+use lattice_training::dispute::ActivationTrace;
 use lattice_types::system;
 use serde_json::{Value, json};
 
+/// Signature of the log of a traced answer's values; likewise, the data the RLP of their hashes.
+const INFERENCE_TRACED: &[u8] = b"InferenceTraced(bytes32,bytes)";
 /// Signature of the log of an answer; the first topic is the request's id, the data the output as ABI bytes.
 const INFERENCE_ANSWERED: &[u8] = b"InferenceAnswered(bytes32,bytes32,address,bytes)";
 
@@ -69,11 +72,28 @@ impl BondedRequest {
         input.ok_or_else(|| Failure::new(format!("block {block} has no log with the input of request {}", self.id)))
     }
 
+    /// Whether its answer publishes the hashes of all values.
+    pub fn is_traced(&self) -> bool {
+        !self.record["traced"].is_null()
+    }
+
     /// Raw output tensors, from the answer's log; `None` when there is no answer.
     pub fn output(&self, client: &Client) -> Result<Option<Vec<u8>>, Failure> {
+        self.logged_by_answer(client, INFERENCE_ANSWERED)
+    }
+
+    /// The hashes of all values, from the log of a traced answer.
+    pub fn trace(&self, client: &Client) -> Result<ActivationTrace, Failure> {
+        let published = self.logged_by_answer(client, INFERENCE_TRACED)?.unwrap_or_default();
+        let steps = alloy_rlp::decode_exact(&published);
+        let steps = steps.map_err(|error| Failure::new(format!("the trace of request {}: {error}", self.id)))?;
+        Ok(ActivationTrace { steps })
+    }
+
+    fn logged_by_answer(&self, client: &Client, event: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         let until = quantity(&self.record["challengeUntil"]).unwrap_or_default();
         let Some(block) = until.checked_sub(ANSWER_CHALLENGE_BLOCKS) else { return Ok(None) };
-        self.logged(client, INFERENCE_ANSWERED, block)
+        self.logged(client, event, block)
     }
 
     fn logged(&self, client: &Client, event: &[u8], block: u64) -> Result<Option<Vec<u8>>, Failure> {

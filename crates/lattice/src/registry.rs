@@ -5,7 +5,7 @@ use crate::{
     client::{Client, quantity},
     failure::Failure,
     tensors::{NamedTensor, Slot, concat_bytes, split_bytes},
-    wallet::{AiTerms, LogEntry, Receipt, Wallet, poll},
+    wallet::{AiTerms, Call, LogEntry, Receipt, Wallet, poll},
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
 use lattice_execution::ai::{RUN_GAS_PER_BYTE, adapter_work, load_gas};
@@ -315,20 +315,29 @@ impl Callable {
         Ok(RunReport { outputs, tx_hash: Some(hash), gas_used: receipt.gas_used(), grade: "replay" })
     }
 
-    /// Asks for a run that is answered later: by a bonded provider when there are terms, else by a proof. Nothing runs now.
+    /// Asks for a run that is answered later: by a bonded provider, who has terms, or by a proof. Nothing runs now.
     pub fn request(
         &self,
         wallet: &Wallet<'_>,
         tensors: &[Tensor],
+        grade: u8,
         bonded: Option<RequestTerms>,
         terms: &AiTerms,
     ) -> Result<Requested, Failure> {
-        let (grade, name, event) = match bonded {
-            Some(_) => (InferencePayload::BONDED, "bonded", INFERENCE_REQUESTED),
-            None => (InferencePayload::PROOF, "proof", PROOF_REQUESTED),
+        let (name, event) = match grade {
+            InferencePayload::BONDED => ("bonded", INFERENCE_REQUESTED),
+            InferencePayload::TRACED => ("traced", INFERENCE_REQUESTED),
+            _ => ("proof", PROOF_REQUESTED),
         };
         let payload = self.payload(tensors, grade, bonded);
-        let receipt = wallet.confirm(wallet.send_ai::<Inference>(&payload, terms)?)?;
+        let hash = if grade == InferencePayload::TRACED {
+            // Its graph is loaded to see whether it can be judged: the call declares that work.
+            let data = alloy_rlp::encode(&payload).into();
+            wallet.send(&Call { to: Some(system::INFERENCE), value: terms.value, data, gas: terms.gas })?
+        } else {
+            wallet.send_ai::<Inference>(&payload, terms)?
+        };
+        let receipt = wallet.confirm(hash)?;
         let request_id = logged_id(&receipt, system::INFERENCE, event)?;
         Ok(Requested {
             request_id,

@@ -27,7 +27,10 @@ pub use precompiles::LatticePrecompiles;
 pub use records::{
     accounts::{AccountRecord, StakeRecord, UNSTAKE_BLOCKS},
     adapters::{AdapterKind, AdapterRecord},
-    bonded::{ANSWER_CHALLENGE_BLOCKS, BondedRecord, CHALLENGE_INPUT_BYTES_MAX, CHALLENGE_WORK_MAX, RequestStatus},
+    bonded::{
+        ANSWER_CHALLENGE_BLOCKS, BondedRecord, CHALLENGE_INPUT_BYTES_MAX, CHALLENGE_WORK_MAX, RequestStatus,
+        TracedAnswer,
+    },
     jobs::{JobDispute, JobStatus, TRAINING_CHALLENGE_BLOCKS, TrainingRecord},
     models::{
         FOR_GOOD, ModelLine, ModelMetrics, ModelRecord, ModelStatus, ModelTerms, PENDING_BLOCKS, REGISTRATIONS_KEPT,

@@ -5,6 +5,7 @@ use crate::{
     disputes::{self, BOND, LESSONS},
     lab::{Lab, address, model_id, reverse},
     operations::{INPUT, behind, bonded_payload, job, send},
+    traced::{self, RUN},
 };
 use alloy_primitives::{Address, B256, Bytes, U256};
 use lattice_execution::{
@@ -69,6 +70,10 @@ fn act(lab: &mut Lab, requests: &mut Vec<B256>, jobs: &mut Vec<B256>, (what, who
         17 => training(TrainingPayload::Complete(TrainingCompletion { job_id, state_hash, artifact }), 0),
         18 => training(TrainingPayload::Cancel(job_id), 0),
         19 => training(TrainingPayload::Claim(job_id), 0),
+        28 => inference(RUN.payload(), value),
+        29 => inference(RUN.answer(request_id, &RUN.trace).input(), 1_000 + value),
+        30 => inference(RUN.answer(request_id, &RUN.lie(2)).input(), 1_000 + value),
+        31 => inference(traced::challenge(request_id, &RUN.open(&RUN.lie(2), 2)).input(), 0),
         // Disputable jobs, whose trainers tell the truth or do not.
         22 | WHOLE_TRAINING => training(TrainingPayload::Create(LESSONS[0].order()), value),
         23 => training(LESSONS[0].checkpoint(job_id, &told(amount), 0), 0),
@@ -79,7 +84,7 @@ fn act(lab: &mut Lab, requests: &mut Vec<B256>, jobs: &mut Vec<B256>, (what, who
     };
     if let Ok(output) = send(lab, who, to, value, input) {
         match what {
-            9 => requests.push(B256::from_slice(&output)),
+            9 | 28 => requests.push(B256::from_slice(&output)),
             14 | 22 | WHOLE_TRAINING => jobs.push(B256::from_slice(&output)),
             _ => {}
         }
@@ -131,20 +136,19 @@ fn check(lab: &Lab, requests: &[B256], jobs: &[B256]) -> Result<(), TestCaseErro
     prop_assert_eq!(model.line.stake, staked);
     prop_assert_eq!(lab.balance(system::MODELS), U256::from(credits + total));
 
-    let mut open = 0;
-    let held =
-        requests.iter().map(|id| BondedRecord::read(&lab.state, id).unwrap()).map(|request| match request.status {
-            RequestStatus::Open => request.fee,
-            RequestStatus::Answered => request.fee + request.bond,
-            RequestStatus::Final | RequestStatus::Slashed | RequestStatus::Expired => 0,
-        });
-    let held: Vec<u128> = held.inspect(|held| open += u64::from(*held > 0)).collect();
-    prop_assert_eq!(lab.balance(system::INFERENCE), U256::from(held.iter().sum::<u128>()));
-    prop_assert_eq!(model.metrics.open_requests, open);
+    let all: Vec<BondedRecord> = requests.iter().map(|id| BondedRecord::read(&lab.state, id).unwrap()).collect();
+    let held = |request: &BondedRecord| match request.status {
+        RequestStatus::Open => request.fee,
+        RequestStatus::Answered => request.fee + request.bond,
+        RequestStatus::Final | RequestStatus::Slashed | RequestStatus::Expired => 0,
+    };
+    prop_assert_eq!(lab.balance(system::INFERENCE), U256::from(all.iter().map(held).sum::<u128>()));
+    let open = |id: B256| all.iter().filter(|request| request.model_id == id && held(request) > 0).count() as u64;
+    prop_assert_eq!(model.metrics.open_requests, open(model_id()));
     let holds = jobs.iter().map(|id| TrainingRecord::read(&lab.state, id).unwrap()).filter(|job| {
         job.dispute.is_some() && matches!(job.status, JobStatus::Open | JobStatus::Accepted | JobStatus::Completed)
     });
-    prop_assert_eq!(base.metrics.open_requests, holds.count() as u64);
+    prop_assert_eq!(base.metrics.open_requests, holds.count() as u64 + open(RUN.id));
 
     let rewards = jobs.iter().map(|id| TrainingRecord::read(&lab.state, id).unwrap()).map(|job| match job.status {
         JobStatus::Open | JobStatus::Accepted | JobStatus::Completed => job.reward + job.bond,
@@ -157,7 +161,7 @@ fn check(lab: &Lab, requests: &[B256], jobs: &[B256]) -> Result<(), TestCaseErro
 #[test]
 fn system_accounts_hold_exactly_what_they_owe() {
     let config = ProptestConfig { cases: 24, ..ProptestConfig::default() };
-    let steps = prop::collection::vec((0u8..28, 0usize..4, 1u64..1_000), 1..80);
+    let steps = prop::collection::vec((0u8..32, 0usize..4, 1u64..1_000), 1..80);
     proptest!(config, |(steps in steps)| {
         let mut lab = Lab::new();
         lab.ready_model();

@@ -151,9 +151,12 @@ pub fn base(lab: &mut Lab) -> B256 {
     let graph = Graph::decode(GRAPH).unwrap();
     let id = graph.model_id();
     if ModelRecord::read(&lab.state, &id).is_none() {
+        let graph_bytes = (graph.input_bytes() as u64, graph.output_bytes() as u64);
         lab.engine.graphs.insert(id, Arc::new(graph));
         let mut payload = deploy_payload(id);
         payload.artifact_bytes = GRAPH.len() as u64;
+        payload.input_bytes = graph_bytes.0;
+        payload.output_bytes = graph_bytes.1;
         let tx = lab.deploy_model_tx(0, &payload);
         assert!(lab.one(tx).0);
         lab.activate(id);

@@ -23,5 +23,6 @@ mod solidity;
 mod stake_balance;
 mod staking;
 mod system;
+mod traced;
 mod tracing;
 mod versions;

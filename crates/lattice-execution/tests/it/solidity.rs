@@ -1,6 +1,10 @@
 //! The Solidity library: its compiled harness against the precompiles, call by call.
 
-use crate::lab::{Lab, address, model_id, test_proof};
+use crate::{
+    disputes,
+    lab::{Lab, address, model_id, test_proof},
+    traced,
+};
 use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
 use lattice_execution::{
     CallStatus,
@@ -190,4 +194,42 @@ fn proof_requests() {
         assert_eq!(request.status, RequestStatus::Ok(proven.to_vec()));
     }
     assert_eq!(lab.balance(payee), U256::from(2 * 77));
+}
+
+#[test]
+fn challenges_by_a_contract_reward_the_contract() {
+    let (mut lab, harness) = lab();
+    let (lesson, run) = (&disputes::LESSONS[0], &*traced::RUN);
+    // A lie in the second part of the trace, so that `from` is a number; and one about a value.
+    let mut hashes = lesson.hashes();
+    hashes[3] = B256::ZERO;
+    let job = disputes::completed(&mut lab, lesson, &hashes, &lesson.result);
+    let (from, opening) = lesson.doubt(&hashes, &lesson.result).unwrap();
+    assert_eq!(from, 2);
+    let told = run.lie(4);
+    let request = traced::answered(&mut lab, &told);
+    let opened = run.open(&told, 4);
+    let calls = [
+        encode(
+            "challengeTraining(bytes32,bytes,uint64,bytes)",
+            &[Arg::Word(job.into()), Arg::Bytes(lesson.plan.encode()), word(from), Arg::Bytes(opening.encode())],
+        ),
+        encode("challengeOperator(bytes32,bytes)", &[Arg::Word(request.into()), Arg::Bytes(opened.encode())]),
+    ];
+    for (data, bond) in calls.into_iter().zip([disputes::BOND, traced::BOND]) {
+        let before = lab.balance(harness);
+        let tx = lab.call_tx(3, harness, data.clone(), 6_000_000);
+        let (success, _, output, _) = lab.one(tx);
+        assert!(success, "{}", crate::lab::simulate_reason(&output));
+        assert_eq!(lab.balance(harness) - before, U256::from(bond / 2));
+        // Again: the reason of the door.
+        let CallStatus::Reverted(Some(reason)) = lab.call(harness, data).status else { panic!("it reverts") };
+        assert!(reason.contains("only a completed one") || reason.contains("is Slashed"), "{reason}");
+    }
+    let claim = [&[0xe2, 0x05, 0xa0][..], job.as_slice()].concat();
+    let CallStatus::Reverted(Some(reason)) = lab.call(harness, encode("training(bytes)", &[Arg::Bytes(claim)])).status
+    else {
+        panic!("it reverts")
+    };
+    assert!(reason.contains("is not waiting for its payment"), "{reason}");
 }

@@ -67,6 +67,7 @@ const fn grade_name(grade: u8) -> &'static str {
     match grade {
         InferencePayload::PROOF => "proof",
         InferencePayload::BONDED => "bonded",
+        InferencePayload::TRACED => "traced",
         _ => REPLAY,
     }
 }

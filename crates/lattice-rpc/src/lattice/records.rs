@@ -159,6 +159,7 @@ fn bonded_request(api: &Api, params: &mut Params<'_>) -> Answer {
         "challengeUntil": record.challenge_block.map(U64::from),
         "provider": record.provider,
         "outputHash": record.output_hash,
+        "traced": record.traced.map(|traced| json!({ "work": U64::from(traced.work), "steps": U64::from(traced.steps) })),
     }))
 }
 

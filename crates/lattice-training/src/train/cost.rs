@@ -87,7 +87,8 @@ impl Trainer {
         }
         // Softmax and its gradient, or the error's.
         cost.elements(60, &[n, self.network.outputs]);
-        cost.elements(100, &[n]);
+        // The choice, the leaf and the row of each record.
+        cost.elements(2_000, &[n]);
         let moments = self.plan.optimiser.moments();
         let weight = if matches!(self.plan.optimiser, Optimiser::Adam { .. }) { 40 } else { 12 };
         let mut state = 18;

@@ -110,6 +110,22 @@ operations! {
         /// Raw input tensors of the request.
         input: Bytes,
     }
+    /// INFERENCE: answers a traced request; the value sent along is the bond.
+    0x04 AnswerTraced {
+        /// The request's id.
+        request_id: B256,
+        /// Raw output tensors.
+        output: Bytes,
+        /// keccak256 of the whole input, of each result of each node, and of the whole output, step by step.
+        trace: Vec<Vec<B256>>,
+    }
+    /// INFERENCE: has every validator judge one operator of an answer to a traced request.
+    0x05 ChallengeOperator {
+        /// The request's id.
+        request_id: B256,
+        /// The operator with its operands, opened, in the form of `docs/spec/training.md`.
+        opening: Bytes,
+    }
     /// INFERENCE: ends a request: pays an answer that nobody challenged, or refunds one that nobody gave.
     0x03 SettleRequest {
         /// The request's id.

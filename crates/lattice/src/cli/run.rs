@@ -13,7 +13,7 @@ use crate::{
 use alloy_primitives::{B256, U256};
 use clap::ValueEnum;
 use lattice_inference::{Model, RunLimits};
-use lattice_types::tx::RequestTerms;
+use lattice_types::tx::{InferencePayload, RequestTerms};
 use std::{
     path::{Path, PathBuf},
     sync::mpsc,
@@ -70,6 +70,8 @@ enum Grade {
     Replay,
     /// A provider answers later under a bond, which a challenge can slash: `lattice infer`
     Bonded,
+    /// As bonded; the answer publishes the hashes of all values, and a challenge opens one operator
+    Traced,
     /// A proof answers later
     Proof,
 }
@@ -78,7 +80,7 @@ enum Grade {
 pub fn run(args: Args, output: Output) -> Result<(), Failure> {
     let raw = tensors::read_all(&args.inputs)?;
     if args.grade == Grade::Replay && !args.fee.is_zero() {
-        return Err(Failure::usage("--fee pays for an answer that comes later: add --grade bonded or --grade proof"));
+        return Err(Failure::usage("--fee pays for an answer that comes later: add --grade bonded, traced or proof"));
     }
     if let (Some(id), false) = (args.model_id, args.grade == Grade::Replay) {
         return request(&args, id, &raw, output);
@@ -110,7 +112,9 @@ fn run_on_chain(args: &Args, id: B256, raw: &[RawInput]) -> Result<RunReport, Fa
 /// Asks for an answer that comes later.
 fn request(args: &Args, id: B256, raw: &[RawInput], output: Output) -> Result<(), Failure> {
     let bonded = match args.grade {
-        Grade::Bonded => Some(RequestTerms { answer_blocks: args.answer_blocks, bond: wei(args.bond, "a bond")? }),
+        Grade::Bonded | Grade::Traced => {
+            Some(RequestTerms { answer_blocks: args.answer_blocks, bond: wei(args.bond, "a bond")? })
+        }
         _ => None,
     };
     let client = args.node.client()?;
@@ -119,7 +123,12 @@ fn request(args: &Args, id: B256, raw: &[RawInput], output: Output) -> Result<()
     let wallet = Wallet::open(&client, &args.key)?;
     progress(&format!("request by {}", wallet.address()));
     let terms = AiTerms { value: args.fee, gas: args.gas, ..AiTerms::default() };
-    let requested = model.request(&wallet, &bound, bonded, &terms)?;
+    let grade = match args.grade {
+        Grade::Bonded => InferencePayload::BONDED,
+        Grade::Traced => InferencePayload::TRACED,
+        _ => InferencePayload::PROOF,
+    };
+    let requested = model.request(&wallet, &bound, grade, bonded, &terms)?;
     output.print(&requested, || {
         let request = requested.request_id;
         format!(

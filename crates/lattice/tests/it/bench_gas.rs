@@ -20,7 +20,16 @@ fn every_operation_has_gas_and_time() {
     for class in ["ModelDeploy", "ModelUpdate", "Inference, replay", "Inference, proof", "Inference, bonded"] {
         has("record", class);
     }
-    ["Training, create", "LoRA, adapter", "permit", "ZK_PROVE, request"].iter().for_each(|name| has("record", name));
+    [
+        "Training, create",
+        "Training, challenge",
+        "challenge of an operator",
+        "LoRA, adapter",
+        "permit",
+        "ZK_PROVE, request",
+    ]
+    .iter()
+    .for_each(|name| has("record", name));
     ["KECCAK256", "SSTORE", "ecrecover", "modexp"].iter().for_each(|name| has("reference", name));
     for row in rows {
         assert!(row["gas"].as_u64().unwrap() > 0 && row["ms"].as_f64().unwrap() >= 0.0, "{row}");

@@ -1,9 +1,13 @@
-//! Disputes over a node: `lattice train challenge`.
+//! Disputes over a node: `lattice train challenge`, and `lattice infer challenge` of a traced answer.
 
 use crate::{
     binary::{Node, digits_model, write},
     train::data,
 };
+use alloy_primitives::{B256, keccak256};
+use lattice_import::{ImportOptions, import_onnx};
+use lattice_training::dispute::ActivationTrace;
+use lattice_types::tx::operation::{AnswerTraced, Operation};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -79,4 +83,48 @@ fn hash_at(trace: &str, step: usize) -> String {
     let bytes = std::fs::read(Path::new(trace)).unwrap();
     let at = bytes.len() - (21 - step) * 32;
     alloy_primitives::hex::encode_prefixed(&bytes[at..at + 32])
+}
+
+#[test]
+fn a_traced_answer_publishes_its_values_and_a_wrong_operator_is_slashed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(&dir.path().join("node"));
+    let model = digits_model();
+    let model = model.to_str().unwrap();
+    let id = text(&node.run(&["model", "push", model]).ok()["model_id"]).to_owned();
+    let tensor = crate::local::zero_tensor();
+    let input = write(dir.path(), "zero.npy", &lattice_inference::npy::write(&tensor));
+    let ask = || {
+        let args = ["run", &id, "--input", &input, "--grade", "traced", "--fee", "10wei", "--bond", "8wei"];
+        let asked = node.run(&args).ok();
+        assert_eq!(asked["grade"], "traced");
+        text(&asked["request_id"]).to_owned()
+    };
+    let by_provider = |args: &[&str]| node.run(&[args, &["--key", TRAINER_KEY]].concat());
+    let challenge = |id: &str| node.run(&["infer", "challenge", id, "--model", model]);
+
+    let honest = ask();
+    by_provider(&["infer", "answer", &honest]).fails(2, &["--model"]);
+    by_provider(&["infer", "answer", &honest, "--model", model]).ok();
+    let shown = node.run(&["infer", "show", &honest]).ok();
+    assert_eq!((&shown["status"], &shown["grade"]), (&json!("answered"), &json!("traced")));
+    assert!(shown["outputs"][0]["data"].is_array(), "{shown}");
+    assert_eq!(challenge(&honest).ok()["right"], true);
+    node.run(&["infer", "challenge", &honest]).fails(2, &["--model"]);
+
+    // A provider who changes the result of one node and is honest about the rest.
+    let graph = import_onnx(&std::fs::read(model).unwrap(), &ImportOptions::default()).unwrap();
+    assert_eq!(graph.model_id().to_string(), id);
+    let (mut trace, output) = ActivationTrace::of(&graph, &tensor.to_bytes()).unwrap();
+    trace.steps[3][0] = keccak256(b"another value");
+    let lied = ask();
+    let request_id: B256 = lied.parse().unwrap();
+    let answer = AnswerTraced { request_id, output: output.into(), trace: trace.steps };
+    let account = "0x00000000000000000000000000000000000a3000";
+    let data = answer.input().to_string();
+    by_provider(&["send", account, "--value", "8wei", "--data", &data]).ok();
+    let slashed = challenge(&lied).ok();
+    assert_eq!((&slashed["step"], &slashed["status"]), (&json!(3), &json!("slashed")));
+    assert_eq!(node.run(&["infer", "show", &lied]).ok()["status"], "slashed");
+    challenge(&lied).fails(1, &["only an answered one"]);
 }

@@ -12,7 +12,7 @@ use lattice_types::{
     system,
     tx::{
         Inference, InferencePayload,
-        operation::{AnswerRequest, ChallengeAnswer, Operation, SettleRequest},
+        operation::{AnswerRequest, AnswerTraced, ChallengeAnswer, ChallengeOperator, Operation, SettleRequest},
     },
 };
 
@@ -30,6 +30,8 @@ pub(super) fn enter(call: &mut AiCall<'_, '_>) -> Result<Bytes, Halt> {
         Some(&system::TX_INFERENCE) => infer(call, &input.slice(1..)),
         Some(&AnswerRequest::OP) => bonded::answer(call, &input[1..]),
         Some(&ChallengeAnswer::OP) => bonded::challenge(call, &input[1..]),
+        Some(&AnswerTraced::OP) => bonded::answer_traced(call, &input[1..]),
+        Some(&ChallengeOperator::OP) => bonded::challenge_operator(call, &input[1..]),
         Some(&SettleRequest::OP) => bonded::settle(call, &input[1..]),
         Some(op) => refuse_value(call).and_then(|()| Err(unknown_operation("INFERENCE", *op))),
     }
@@ -42,8 +44,10 @@ fn infer(call: &mut AiCall<'_, '_>, input: &Bytes) -> Result<Bytes, Halt> {
     match payload.grade {
         InferencePayload::REPLAY => replay(call, &payload),
         InferencePayload::PROOF => request_proof(call, &payload),
-        InferencePayload::BONDED => bonded::request(call, &payload),
-        grade => Err(Halt::Revert(format!("grade {grade} does not exist: use 0 (replay), 1 (proof) or 2 (bonded)"))),
+        InferencePayload::BONDED | InferencePayload::TRACED => bonded::request(call, &payload),
+        grade => Err(Halt::Revert(format!(
+            "grade {grade} does not exist: use 0 (replay), 1 (proof), 2 (bonded) or 3 (traced)"
+        ))),
     }
 }
 

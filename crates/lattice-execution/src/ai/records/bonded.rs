@@ -24,6 +24,10 @@ pub(crate) const INPUT_HASH: u8 = 0x43;
 pub(crate) const BOND: u8 = 0x44;
 pub(crate) const PROVIDER: u8 = 0x45;
 pub(crate) const OUTPUT_HASH: u8 = 0x46;
+/// Of a traced request: the work of a judgement, and the steps of the answer's trace.
+pub(crate) const TRACED: u8 = 0x47;
+/// Merkle root of that trace.
+pub(crate) const TRACE_ROOT: u8 = 0x48;
 
 /// How far a request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +107,27 @@ pub(crate) fn bonds(value: U256) -> (u128, u128) {
     (Word::new(value).number(0, 16), Word::new(value).number(16, 16))
 }
 
+/// What a traced request takes to judge, and what its answer published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TracedAnswer {
+    /// AI work of judging one operator, loading apart.
+    pub work: u64,
+    /// Steps of the trace; 0 without an answer.
+    pub steps: u64,
+}
+
+impl TracedAnswer {
+    /// `None`: the request is no traced one.
+    pub(crate) fn decode(value: U256) -> Option<Self> {
+        let word = Word::new(value);
+        (!value.is_zero()).then(|| Self { work: word.short(0, 8), steps: word.short(8, 8) })
+    }
+
+    pub(crate) fn encode(&self) -> U256 {
+        Word::default().with(0, 8, self.work).with(8, 8, self.steps).value()
+    }
+}
+
 /// Slot of the number of bonded requests ever.
 pub(crate) fn count_slot() -> U256 {
     keccak256("lattice bonded requests").into()
@@ -140,6 +165,8 @@ pub struct BondedRecord {
     pub provider: Option<Address>,
     /// keccak of the output tensors; the output itself is in the log.
     pub output_hash: Option<B256>,
+    /// What a traced request takes to judge; `None` when an answer is replayed as a whole.
+    pub traced: Option<TracedAnswer>,
 }
 
 impl BondedRecord {
@@ -163,6 +190,7 @@ impl BondedRecord {
             challenge_block: answered.then_some(head.challenge_block),
             provider: answered.then(|| Address::from_word(field(PROVIDER).into())),
             output_hash: answered.then(|| field(OUTPUT_HASH).into()),
+            traced: TracedAnswer::decode(field(TRACED)),
         })
     }
 }

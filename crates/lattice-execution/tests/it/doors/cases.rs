@@ -1,7 +1,6 @@
 //! The table: operations in every phase, and a refusal of each kind.
 
 use crate::{
-    disputes::{self, BOND, CHALLENGER, LESSONS, REQUESTER, REWARD, TRAINER},
     lab::{Lab, address, deploy_payload, inference_payload, model_id, reverse, test_proof},
     operations::{INPUT, adapter, behind, bonded_payload, checkpoint, completion, job, send},
 };
@@ -39,24 +38,24 @@ pub struct Case {
 }
 
 impl Case {
-    const fn class(name: &'static str, class: u8, actor: usize, set_up: fn(&mut Lab) -> Vec<u8>) -> Self {
+    pub const fn class(name: &'static str, class: u8, actor: usize, set_up: fn(&mut Lab) -> Vec<u8>) -> Self {
         let door = system::account_of(class).unwrap();
         Self { name, class: Some(class), door, actor, value: 0, set_up, refused: None, works: false }
     }
 
-    const fn at(name: &'static str, door: Address, actor: usize, set_up: fn(&mut Lab) -> Vec<u8>) -> Self {
+    pub const fn at(name: &'static str, door: Address, actor: usize, set_up: fn(&mut Lab) -> Vec<u8>) -> Self {
         Self { name, class: None, door, actor, value: 0, set_up, refused: None, works: false }
     }
 
-    const fn value(self, value: u128) -> Self {
+    pub const fn value(self, value: u128) -> Self {
         Self { value, ..self }
     }
 
-    const fn works(self) -> Self {
+    pub const fn works(self) -> Self {
         Self { works: true, ..self }
     }
 
-    const fn refused(self, reason: &'static str) -> Self {
+    pub const fn refused(self, reason: &'static str) -> Self {
         Self { refused: Some(reason), ..self }
     }
 }
@@ -159,7 +158,7 @@ fn completed(lab: &mut Lab) -> B256 {
     id
 }
 
-fn training(payload: &TrainingPayload) -> Vec<u8> {
+pub fn training(payload: &TrainingPayload) -> Vec<u8> {
     alloy_rlp::encode(payload)
 }
 
@@ -258,7 +257,8 @@ pub fn cases() -> Vec<Case> {
         deployments(),
         inferences(),
         trainings(),
-        trained_disputably(),
+        super::disputed::trained_disputably(),
+        super::disputed::traced_runs(),
         adapters(),
         lines(),
         money(),
@@ -405,58 +405,6 @@ fn trainings() -> Vec<Case> {
         }),
         Case::class("cancel a job at work", 0x53, 1, |lab| training(&TrainingPayload::Cancel(accepted(lab, 0))))
             .refused("is being trained"),
-    ]
-}
-
-fn trained_disputably() -> Vec<Case> {
-    vec![
-        Case::class("order with a bond", 0x53, REQUESTER, |lab| {
-            disputes::base(lab);
-            training(&TrainingPayload::Create(LESSONS[0].order()))
-        })
-        .value(REWARD)
-        .works(),
-        Case::class("order of what nobody could judge", 0x53, REQUESTER, |lab| {
-            disputes::base(lab);
-            let mut order = LESSONS[0].order();
-            order.seed += 1;
-            training(&TrainingPayload::Create(order))
-        })
-        .value(REWARD)
-        .refused("they have to agree"),
-        Case::class("checkpoint with its trace", 0x53, TRAINER, |lab| {
-            let id = disputes::accepted(lab, &LESSONS[0]);
-            training(&LESSONS[0].checkpoint(id, &LESSONS[0].hashes(), 0))
-        }),
-        Case::class("complete under a bond", 0x53, TRAINER, |lab| {
-            let (lesson, hashes) = (&LESSONS[0], LESSONS[0].hashes());
-            let id = disputes::accepted(lab, lesson);
-            for from in [0, 2] {
-                disputes::training(lab, TRAINER, 0, &lesson.checkpoint(id, &hashes, from)).unwrap();
-            }
-            training(&lesson.completion(id, &hashes, &lesson.result))
-        })
-        .value(BOND),
-        Case::class("challenge a lie", 0x53, CHALLENGER, |lab| {
-            let (lesson, mut hashes) = (&LESSONS[1], LESSONS[1].hashes());
-            hashes[3] = B256::ZERO;
-            let id = disputes::completed(lab, lesson, &hashes, &lesson.result);
-            training(&lesson.challenge(id, &lesson.doubt(&hashes, &lesson.result).unwrap()))
-        })
-        .works(),
-        Case::class("challenge the truth", 0x53, CHALLENGER, |lab| {
-            let (lesson, hashes) = (&LESSONS[1], LESSONS[1].hashes());
-            let id = disputes::completed(lab, lesson, &hashes, &lesson.result);
-            training(&lesson.challenge(id, &lesson.open(&hashes, 1)))
-        })
-        .works()
-        .refused("is right there"),
-        Case::class("claim with the bond", 0x53, CHALLENGER, |lab| {
-            let lesson = &LESSONS[0];
-            let id = disputes::completed(lab, lesson, &lesson.hashes(), &lesson.result);
-            lab.skip_to(lab.header.number + TRAINING_CHALLENGE_BLOCKS + 1);
-            training(&TrainingPayload::Claim(id))
-        }),
     ]
 }
 

@@ -6,6 +6,7 @@
 //! (EIP-7702): behind every door the caller is the same.
 
 mod cases;
+mod disputed;
 
 use crate::lab::{GWEI, Lab, address, signer, simulate_reason};
 use alloy_consensus::TxEip1559;
@@ -274,7 +275,7 @@ fn every_class_and_operation_is_in_the_table() {
         assert!(cases.iter().any(|case| case.door == door && case.refused.is_none()), "{door}");
         assert!(cases.iter().any(|case| case.door == door && case.refused.is_some()), "{door} refused");
     }
-    for (door, operations) in [(system::MODELS, 1..=10), (system::INFERENCE, 1..=3)] {
+    for (door, operations) in [(system::MODELS, 1..=10), (system::INFERENCE, 1..=5)] {
         for op in operations {
             let mut lab = Lab::new();
             let has = |case: &&Case| case.class.is_none() && case.door == door && case.refused.is_none();

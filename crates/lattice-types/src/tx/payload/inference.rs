@@ -33,6 +33,8 @@ impl InferencePayload {
     pub const PROOF: u8 = 1;
     /// A provider answers under a bond, which a challenge can slash.
     pub const BONDED: u8 = 2;
+    /// As [`InferencePayload::BONDED`]; the answer publishes the hashes of all values, and a challenge opens one operator.
+    pub const TRACED: u8 = 3;
     /// Blocks that a request may wait for its answer.
     pub const ANSWER_BLOCKS_MAX: u64 = 1_000_000;
 
@@ -41,9 +43,12 @@ impl InferencePayload {
             (Self::REPLAY | Self::PROOF, None) => Ok(()),
             (Self::REPLAY, Some(_)) => Err("grade 0 (replay) answers at once: leave the terms out".into()),
             (Self::PROOF, Some(_)) => Err("grade 1 (proof) has no terms: leave them out".into()),
-            (Self::BONDED, Some(terms)) => terms.check(),
+            (Self::BONDED | Self::TRACED, Some(terms)) => terms.check(),
             (Self::BONDED, None) => Err("grade 2 (bonded) needs terms: [answer_blocks, bond]".into()),
-            (grade, _) => Err(format!("grade {grade} does not exist: use 0 (replay), 1 (proof) or 2 (bonded)")),
+            (Self::TRACED, None) => Err("grade 3 (traced) needs terms: [answer_blocks, bond]".into()),
+            (grade, _) => {
+                Err(format!("grade {grade} does not exist: use 0 (replay), 1 (proof), 2 (bonded) or 3 (traced)"))
+            }
         }
     }
 }

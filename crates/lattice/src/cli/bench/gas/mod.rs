@@ -10,6 +10,7 @@
 //! on the same machine: then no block of AI work takes longer than a block of those.
 
 mod computing;
+mod disputes;
 mod lab;
 mod records;
 mod reference;

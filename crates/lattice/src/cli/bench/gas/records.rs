@@ -1,7 +1,7 @@
 //! Operations on records: each once in a block of its own, on a state that the operations before it have made.
 
 use super::{
-    Plan, Row,
+    Plan, Row, disputes,
     lab::{Call, Lab},
 };
 use crate::{failure::Failure, registry::Package};
@@ -25,20 +25,20 @@ use lattice_types::{
 
 /// Accounts: who owns the model, who asks, who works, and a third.
 const OWNER: usize = 0;
-const ASKER: usize = 1;
-const WORKER: usize = 2;
-const OTHER: usize = 3;
+pub(super) const ASKER: usize = 1;
+pub(super) const WORKER: usize = 2;
+pub(super) const OTHER: usize = 3;
 
 /// The measurement in progress: operations happen on the lab, and some of them become rows.
-struct Script<'p> {
+pub(super) struct Script<'p> {
     plan: &'p Plan,
-    lab: Lab,
+    pub(super) lab: Lab,
     rows: Vec<Row>,
 }
 
 impl Script<'_> {
     /// Measures an operation, then does it; its output.
-    fn step(&mut self, name: &str, call: &Call) -> Result<Bytes, Failure> {
+    pub(super) fn step(&mut self, name: &str, call: &Call) -> Result<Bytes, Failure> {
         if self.plan.wants(name) {
             let empty = Row::new("", "", 1, self.plan.samples(|| self.lab.empty())?).ms;
             let ms = self.plan.samples(|| self.lab.try_act(call).map(|done| done.cpu))?;
@@ -49,7 +49,7 @@ impl Script<'_> {
         self.lab.act(call)
     }
 
-    fn id(&mut self, name: &str, call: &Call) -> Result<B256, Failure> {
+    pub(super) fn id(&mut self, name: &str, call: &Call) -> Result<B256, Failure> {
         let output = self.step(name, call)?;
         match output.len() {
             32.. => Ok(B256::from_slice(&output[..32])),
@@ -63,7 +63,7 @@ fn address(index: usize) -> Address {
 }
 
 /// A call of a door with a payload behind its class's type byte.
-fn class(from: usize, ty: u8, payload: &impl Encodable) -> Call {
+pub(super) fn class(from: usize, ty: u8, payload: &impl Encodable) -> Call {
     let door = system::account_of(ty).unwrap_or(system::MODELS);
     Call::new(from, door, [&[ty], alloy_rlp::encode(payload).as_slice()].concat())
 }
@@ -72,7 +72,7 @@ fn models(from: usize, operation: &impl Operation) -> Call {
     Call::new(from, system::MODELS, operation.input())
 }
 
-fn inference(from: usize, operation: &impl Operation) -> Call {
+pub(super) fn inference(from: usize, operation: &impl Operation) -> Call {
     Call::new(from, system::INFERENCE, operation.input())
 }
 
@@ -84,6 +84,8 @@ pub(super) fn rows(plan: &Plan, digits: &Graph) -> Result<Vec<Row>, Failure> {
     lines(&mut script, &deploy)?;
     inferences(&mut script, &deploy)?;
     training(&mut script, &deploy)?;
+    disputes::training(&mut script, digits)?;
+    disputes::traced(&mut script, digits)?;
     adapters(&mut script, &deploy)?;
     money(&mut script, &deploy)?;
     script.step("retire", &models(OWNER, &RetireModel { model_id: deploy.model_id }))?;
