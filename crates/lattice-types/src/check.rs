@@ -9,7 +9,7 @@ use crate::{
     evidence::InvalidEvidence,
     limits,
     spec::ChainSpec,
-    tx::{self, InvalidTx},
+    tx::{self, InvalidTx, TxEnvelope},
 };
 use alloy_consensus::Transaction;
 use alloy_eips::eip2718::Encodable2718;
@@ -232,16 +232,30 @@ pub fn check_in_isolation(
     spec: &ChainSpec,
     likely: Option<&SealKey>,
 ) -> Result<CheckedBlock, InvalidBlock> {
+    let checked = check_without_seal(block, spec, &|_| None)?;
+    let seal = likely.map(|key| (*key, key.verify(&checked.block().header, spec.chain_id)));
+    Ok(checked.with_verdicts(Verdicts { seal, ..Verdicts::default() }))
+}
+
+/// [`check_in_isolation`] but for VRF and signature. `known` gives the senders of transactions that were recovered before, by
+/// the hash of transaction and signature.
+///
+/// # Errors
+/// See [`InvalidBlock`].
+pub fn check_without_seal(
+    block: DagBlock,
+    spec: &ChainSpec,
+    known: &(dyn Fn(&B256) -> Option<Address> + Sync),
+) -> Result<CheckedBlock, InvalidBlock> {
     check_header(&block, spec)?;
     let got = block.body.root();
     if got != block.header.body_root {
         return Err(InvalidBlock::BodyRoot { got, expected: block.header.body_root });
     }
     check_counts(&block)?;
-    let senders = check_transactions(&block, spec)?;
+    let senders = check_transactions(&block, spec, known)?;
     check_evidence(&block, spec)?;
-    let seal = likely.map(|key| (*key, key.verify(&block.header, spec.chain_id)));
-    Ok(CheckedBlock::trusted(block, senders).with_verdicts(Verdicts { seal, ..Verdicts::default() }))
+    Ok(CheckedBlock::trusted(block, senders))
 }
 
 fn check_counts(block: &DagBlock) -> Result<(), InvalidBlock> {
@@ -285,7 +299,11 @@ fn check_header(block: &DagBlock, spec: &ChainSpec) -> Result<(), InvalidBlock> 
     Ok(())
 }
 
-fn check_transactions(block: &DagBlock, spec: &ChainSpec) -> Result<Vec<Address>, InvalidBlock> {
+fn check_transactions(
+    block: &DagBlock,
+    spec: &ChainSpec,
+    known: &(dyn Fn(&B256) -> Option<Address> + Sync),
+) -> Result<Vec<Address>, InvalidBlock> {
     let transactions = &block.body.transactions;
     let mut bytes = 0;
     let mut gas = 0u64;
@@ -308,9 +326,7 @@ fn check_transactions(block: &DagBlock, spec: &ChainSpec) -> Result<Vec<Address>
     if !ai_gas.fits(spec) {
         return Err(InvalidBlock::TooMuchAiGas { got: ai_gas.total(), max: spec.ai_gas_limit });
     }
-    transactions
-        .par_iter()
-        .enumerate()
-        .map(|(index, tx)| tx::sender(tx).map_err(|error| InvalidBlock::Transaction { index, error }))
-        .collect()
+    let sender = |tx: &TxEnvelope| known(tx.hash()).map_or_else(|| tx::sender(tx), Ok);
+    let senders = transactions.par_iter().enumerate();
+    senders.map(|(index, tx)| sender(tx).map_err(|error| InvalidBlock::Transaction { index, error })).collect()
 }

@@ -20,7 +20,7 @@ pub mod tx;
 
 pub use ai_gas::{AiGasSum, InvalidAiGas};
 pub use block::{DagBlock, DagBody, DagHeader};
-pub use check::{CheckedBlock, InvalidBlock, SealKey, SetVerdict, Verdicts, check_in_isolation};
+pub use check::{CheckedBlock, InvalidBlock, SealKey, SetVerdict, Verdicts, check_in_isolation, check_without_seal};
 pub use cid::Cid;
 pub use evidence::{Evidence, InvalidEvidence};
 pub use evm::{EvmBlock, IncludedTx, SkippedTx, TxReceipt};

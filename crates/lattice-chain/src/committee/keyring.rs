@@ -8,6 +8,7 @@ use super::{CommitteeParams, EpochSet};
 use crate::{
     chain::{Chain, Input},
     error::{ChainError, CheckRefused},
+    pool::PoolIndex,
 };
 use alloy_primitives::{B256, Bytes};
 use lattice_consensus::eligibility::EpochState;
@@ -15,7 +16,7 @@ use lattice_types::{
     Attestation, Certificate, ChainSpec, CheckedAttestation, CheckedBlock, DagBlock, Evidence, InvalidBlock,
     ReadinessCertificate, SealKey, SetVerdict, SignedVote, Verdicts,
     bls::{self, CheckedKey, Claim, Domain, InvalidBls},
-    check_in_isolation, limits, readiness,
+    check_without_seal, limits, readiness,
 };
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub struct Keyring {
     epoch: EpochState,
     /// The stake sets of this epoch and the next, as far as they are known, by where they are read.
     sets: Vec<(B256, Arc<EpochSet>)>,
+    /// Whose transactions have their senders.
+    pool: Arc<PoolIndex>,
 }
 
 impl Chain {
@@ -56,7 +59,8 @@ impl Chain {
                 sets.push((source.block, set));
             }
         }
-        Ok(Keyring { spec: self.spec.clone(), params: *self.committee.params(), epoch, sets })
+        let (spec, params, pool) = (self.spec.clone(), *self.committee.params(), self.pool_index().clone());
+        Ok(Keyring { spec, params, epoch, sets, pool })
     }
 }
 
@@ -157,7 +161,8 @@ impl Keyring {
         }
         let block: DagBlock =
             alloy_rlp::decode_exact(bytes).map_err(|error| InvalidBlock::Malformed(error.to_string()))?;
-        let block = Box::new(check_in_isolation(block, &self.spec, None)?);
+        let sender = |hash: &B256| self.pool.transaction(hash).map(|tx| tx.signer());
+        let block = Box::new(check_without_seal(block, &self.spec, &sender)?);
         let (header, body) = (&block.block().header, &block.block().body);
         let mut claims = Vec::new();
         let sealer = self.sealer(header.slot, header.proposer);

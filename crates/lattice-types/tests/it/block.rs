@@ -1,13 +1,13 @@
 //! DAG blocks: fixture, round trip, and each check in isolation.
 
 use crate::{hash, transfer};
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use alloy_rlp::Decodable;
 use lattice_types::{
     Attestation, Bitmap, Certificate, ChainSpec, Checkpoint, Cid, DagBlock, DagBody, DagHeader, Evidence, InvalidBlock,
     InvalidEvidence, Offence, ReadinessCertificate, SealKey, Vote,
     bls::{Domain, InvalidBls, SecretKey, Signature, vrf_content},
-    check_in_isolation,
+    check_in_isolation, check_without_seal,
     cid::MaybeCid,
     spec::{DEV_CHAIN_ID, dev_validator_key},
     tx::InvalidTx,
@@ -154,6 +154,11 @@ fn a_good_block_passes_with_its_senders() {
     assert_eq!(checked.sealed_with(), Some(&seal));
     assert_eq!(checked.hash(), block.header.hash());
     assert_eq!(checked.senders(), [crate::signer(0).address(); 2]);
+    // Who is known already is not recovered again.
+    let (first, other) = (*block.body.transactions[0].hash(), Address::repeat_byte(7));
+    let known = |hash: &B256| (*hash == first).then_some(other);
+    let checked = check_without_seal(block, &spec, &known).unwrap();
+    assert_eq!(checked.senders(), [other, crate::signer(0).address()]);
 }
 
 #[test]
