@@ -126,9 +126,7 @@ pub(crate) fn gemm_then(isa: Isa, a: &[f32], m: usize, b: &PackedRight, c: &mut 
         return;
     }
     if m <= 2 {
-        for (row, out) in a.chunks_exact(k).zip(c.chunks_exact_mut(n)) {
-            row_times_panels(isa, row, b, out);
-        }
+        rows_times_panels(isa, a, b, c);
         finish(0, c);
         return;
     }
@@ -295,41 +293,48 @@ fn micro_portable(kc: usize, a: Panels<'_>, b: Panels<'_>, c: &mut [f32], ldc: u
     }
 }
 
-/// Panels taken together by [`row_times_panels`], enough independent chains to hide the latency of fma.
+/// Panels taken together by [`rows_times_panels`], enough independent chains to hide the latency of fma.
 const ROW_PANELS: usize = 4;
 
-/// One row times a packed right operand.
-fn row_times_panels(isa: Isa, a: &[f32], b: &PackedRight, c: &mut [f32]) {
-    let stride = b.k * NR;
+/// Few rows times a packed right operand, which is read from afar once.
+fn rows_times_panels(isa: Isa, a: &[f32], b: &PackedRight, c: &mut [f32]) {
+    for first in (0..b.n).step_by(ROW_PANELS * NR) {
+        let columns = (ROW_PANELS * NR).min(b.n - first);
+        for (a, c) in a.chunks_exact(b.k).zip(c.chunks_exact_mut(b.n)) {
+            row_times_panels(isa, a, &Line::floats(&b.panels)[first * b.k..], &mut c[first..first + columns]);
+        }
+    }
+}
+
+/// One row times at most [`ROW_PANELS`] panels.
+fn row_times_panels(isa: Isa, a: &[f32], panels: &[f32], out: &mut [f32]) {
+    let stride = a.len() * NR;
+    let count = out.len().div_ceil(NR);
+    let panels = &panels[..count * stride];
     let mut tile = [0.0f32; ROW_PANELS * NR];
-    for (group, out) in c.chunks_mut(ROW_PANELS * NR).enumerate() {
-        let panels = &Line::floats(&b.panels)[group * ROW_PANELS * stride..];
-        let count = out.len().div_ceil(NR);
-        let panels = &panels[..count * stride];
-        match isa {
-            Isa::Portable => row_portable(a, panels, &mut tile),
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: both are only made after AVX2 and FMA were detected; `panels` holds `count` panels of `a.len()` steps.
-            // Wider registers gain nothing where the stream of weights is the limit.
-            Isa::Avx2 | Isa::Avx512 => unsafe {
-                if count == ROW_PANELS {
-                    x86::row4(a, panels.as_ptr(), stride, tile.as_mut_ptr());
-                } else {
-                    for p in 0..count {
-                        x86::row1(a, panels.as_ptr().add(p * stride), tile.as_mut_ptr().add(p * NR));
-                    }
-                }
-            },
-            #[cfg(target_arch = "aarch64")]
-            Isa::Neon => {
+    match isa {
+        Isa::Portable => row_portable(a, panels, &mut tile),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: both are only made after AVX2 and FMA were detected; `panels` holds `count` panels of `a.len()` steps.
+        // Wider registers gain nothing where the stream of weights is the limit.
+        Isa::Avx2 | Isa::Avx512 => unsafe {
+            if count == ROW_PANELS {
+                x86::row4(a, panels.as_ptr(), stride, tile.as_mut_ptr());
+            } else {
                 for p in 0..count {
-                    // SAFETY: every aarch64 has NEON; `panels` holds `count` panels of `a.len()` steps.
-                    unsafe { neon::row(a, panels.as_ptr().add(p * stride), tile.as_mut_ptr().add(p * NR)) };
+                    x86::row1(a, panels.as_ptr().add(p * stride), tile.as_mut_ptr().add(p * NR));
                 }
             }
+        },
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => {
+            for p in 0..count {
+                // SAFETY: every aarch64 has NEON; `panels` holds `count` panels of `a.len()` steps.
+                unsafe { neon::row(a, panels.as_ptr().add(p * stride), tile.as_mut_ptr().add(p * NR)) };
+            }
         }
-        out.copy_from_slice(&tile[..out.len()]);
     }
+    out.copy_from_slice(&tile[..out.len()]);
 }
 
 fn row_portable(a: &[f32], panels: &[f32], tile: &mut [f32]) {

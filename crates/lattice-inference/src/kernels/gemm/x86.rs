@@ -57,6 +57,9 @@ pub(super) unsafe fn avx2(
     }
 }
 
+/// Steps of k that right panels are fetched ahead.
+const AHEAD: usize = 16;
+
 /// Two left panels by two right ones (12 x 32) keep 24 accumulators, which hides the latency of fma; fewer panels are
 /// for the edges. Each operand is its first panel and the distance to the next, the right one with its step.
 ///
@@ -92,6 +95,9 @@ pub(super) unsafe fn avx512<const DOWN: usize, const ACROSS: usize>(
         }
         let (mut a0, mut a1, mut b0, mut b1) = (a, a.wrapping_add(a_stride), b, b.wrapping_add(b_stride));
         for _ in 0..kc {
+            // Weights come from far away when there are few rows; a prefetch past the end is no read.
+            _mm_prefetch::<_MM_HINT_T0>(b0.wrapping_add(AHEAD * b_step).cast());
+            _mm_prefetch::<_MM_HINT_T0>(b1.wrapping_add(AHEAD * b_step).cast());
             let left = _mm512_loadu_ps(b0);
             let right = if ACROSS == 2 { _mm512_loadu_ps(b1) } else { left };
             each_row!(R => {
