@@ -1,7 +1,9 @@
 //! `cargo xtask mutations`: removes the rules of consensus one at a time and looks whether a test notices.
 //!
-//! The table is `crates/lattice-consensus/tests/mutations.toml`; a rule may stand in another crate, with its test. Sources are changed in place and put back after each
-//! run, so they must be committed first: after a kill in between, `git checkout` has the rule.
+//! The table is `crates/lattice-consensus/tests/mutations.toml`; a rule may stand in another crate, with its test. Each
+//! mutation builds its one test program, without optimisation of the crate that it changes, and runs its one test: some
+//! seconds each. Sources are changed in place and put back after each run, so they must be committed first: after a kill in
+//! between, `git checkout` has the rule.
 
 use crate::{tally::Tally, workspace::Workspace};
 use serde::Deserialize;
@@ -42,18 +44,24 @@ impl Mutation {
         }
     }
 
+    /// The crate that has the test, and the rule unless its file leads elsewhere.
+    fn crate_name(&self) -> &str {
+        self.krate.as_deref().unwrap_or(CRATE)
+    }
+
     /// Whether the test fails without the rule; the reason when not.
     fn run(&self, crates: &Path) -> Result<(), String> {
-        let folder = crates.join(self.krate.as_deref().unwrap_or(CRATE));
+        let folder = crates.join(self.crate_name());
         let path = folder.join(&self.file);
-        let source = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let source = read(&path)?;
         let mutated = self.apply(&source)?;
         let write = |text: &str| fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()));
         write(&mutated)?;
         // Unit tests stand in modules called `tests`; all others are in the one integration binary.
         let target: &[&str] = if self.test.contains("::tests::") { &["--lib"] } else { &["--test", "it"] };
         let output = Command::new("cargo")
-            .args(["test", "--quiet", "--locked"])
+            .args(["test", "--quiet", "--locked", "--config"])
+            .arg(format!("profile.dev.package.{}.opt-level=0", self.crate_name()))
             .args(target)
             .args(["--", "--exact", &self.test])
             .current_dir(&folder)
@@ -62,6 +70,15 @@ impl Mutation {
         let output = output.map_err(|error| format!("cargo test: {error}"))?;
         caught(&String::from_utf8_lossy(&output.stdout))
     }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn table(crates: &Path) -> Result<Table, String> {
+    let path = crates.join(CRATE).join("tests/mutations.toml");
+    toml::from_str(&read(&path)?).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Whether the output of `cargo test` shows that the test ran and failed.
@@ -79,22 +96,19 @@ fn caught(output: &str) -> Result<(), String> {
     }
 }
 
-/// `cargo xtask mutations [TEXT]`, for the rules whose names hold the text: the last line is `N passed, N failed`, and a rule whose
-/// removal nobody notices has failed.
+/// `cargo xtask mutations [TEXT]`, for the rules whose names or crates hold the text: the last line is `N passed, N failed`, and
+/// a rule whose removal nobody notices has failed.
 pub fn command(workspace: &Workspace, text: &str) -> ExitCode {
     let crates = workspace.root().join("crates");
-    let table = crates.join(CRATE).join("tests/mutations.toml");
-    let parsed = fs::read_to_string(&table)
-        .map_err(|error| error.to_string())
-        .and_then(|text| toml::from_str::<Table>(&text).map_err(|error| error.to_string()));
-    let table = match parsed {
+    let table = match table(&crates) {
         Ok(table) => table,
         Err(error) => {
-            eprintln!("{}: {error}", table.display());
+            eprintln!("{error}");
             return ExitCode::FAILURE;
         }
     };
-    let chosen: Vec<_> = table.mutation.iter().filter(|mutation| mutation.rule.contains(text)).collect();
+    let is_chosen = |mutation: &&Mutation| mutation.rule.contains(text) || mutation.crate_name().contains(text);
+    let chosen: Vec<_> = table.mutation.iter().filter(is_chosen).collect();
     let mut failed = 0;
     for mutation in &chosen {
         match mutation.run(&crates) {
@@ -126,6 +140,31 @@ mod tests {
         assert_eq!(mutation.apply("x; if a { y }").unwrap(), "x; if false { y }");
         assert!(mutation.apply("x").unwrap_err().contains("0 times"));
         assert!(mutation.apply("if a { if a {").unwrap_err().contains("2 times"));
+    }
+
+    #[test]
+    fn every_rule_stands_where_the_table_says_and_its_test_exists() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("crates");
+        let table = table(&crates).unwrap();
+        assert!(table.mutation.len() > 50);
+        for mutation in &table.mutation {
+            let folder = crates.join(mutation.crate_name());
+            let source = read(&folder.join(&mutation.file)).unwrap();
+            let mutated = mutation.apply(&source).unwrap_or_else(|error| panic!("{}: {error}", mutation.rule));
+            assert_ne!(mutated, source, "{}", mutation.rule);
+            let (place, name) = mutation.test.rsplit_once("::").unwrap();
+            let place = place.replace("::", "/");
+            let candidates = match place.strip_suffix("/tests") {
+                Some(place) => [format!("src/{place}.rs"), format!("src/{place}/mod.rs")],
+                None => [format!("tests/it/{place}.rs"), format!("tests/it/{place}/mod.rs")],
+            };
+            let has_test = |path: &String| {
+                read(&folder.join(path)).is_ok_and(|text| {
+                    text.contains(&format!("    fn {name}(")) || text.contains(&format!("\nfn {name}("))
+                })
+            };
+            assert!(candidates.iter().any(has_test), "{}: there is no test {}", mutation.rule, mutation.test);
+        }
     }
 
     #[test]

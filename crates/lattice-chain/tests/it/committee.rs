@@ -350,6 +350,31 @@ fn the_sink_holds_the_justified_checkpoint_even_when_it_is_lighter() {
 }
 
 #[test]
+fn a_block_beside_what_its_past_finalises_is_refused() {
+    let mut nodes = nodes(2);
+    let ours = grow(&mut nodes[0], 1..14);
+    let theirs: Vec<_> = (1..20).map(|_| nodes[1].seal([])).collect();
+    assert!(finalised(&nodes[0]) > 0);
+    let mut node = Node::with(spec(), Arc::new(MemoryKv::new()), 3);
+    node.give_all(ours.iter().chain(&theirs));
+    // A block on the heavier chain, of the same epoch, that merges the one which finalised a checkpoint.
+    let mut parents = vec![ours.last().unwrap().hash(), theirs.last().unwrap().hash()];
+    parents.sort_unstable();
+    let dag = node.chain.dag();
+    let data = dag.virtual_data(&parents).unwrap();
+    assert_eq!(data.selected_parent, theirs.last().unwrap().hash());
+    let newest_pruning_point = dag.pruning_point_above(&data.selected_parent).unwrap().unwrap();
+    let block = changed(&node.build(22), |block| {
+        let header = &mut block.header;
+        (header.blue_score, header.blue_work) = (data.blue_score, data.blue_work);
+        (header.parents, header.newest_pruning_point) = (parents, newest_pruning_point);
+        block.body = Default::default();
+    });
+    let refusal = refused(&mut node, &block);
+    assert!(matches!(refusal, InvalidStanding::OffFinalisedChain(Checkpoint { index: 1.., .. })), "{refusal}");
+}
+
+#[test]
 fn a_trusted_checkpoint_decides_whom_to_follow() {
     let mut nodes = nodes(2);
     let ours = grow(&mut nodes[0], 1..10);
