@@ -57,7 +57,7 @@ usage: cargo xtask COMMAND
                   (`cargo xtask sim --help`). A broken invariant exits with 1 and prints what replays it
   mutations [TEXT]
                   removes the rules of consensus one at a time; a test must fail each time (sources are changed in
-                  place and put back: commit first). With a text only the rules whose names hold it
+                  place and put back: commit first). With a text only the rules whose names or crates hold it
   vectors-check   the conformance vectors are there
 ";
 

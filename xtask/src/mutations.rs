@@ -147,9 +147,12 @@ mod tests {
         let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("crates");
         let table = table(&crates).unwrap();
         assert!(table.mutation.len() > 50);
+        let page = read(&crates.join("../docs/mutations.md")).unwrap();
         for mutation in &table.mutation {
             let folder = crates.join(mutation.crate_name());
             let source = read(&folder.join(&mutation.file)).unwrap();
+            let line = format!("| {} | ", mutation.rule);
+            assert!(page.contains(&line), "docs/mutations.md does not list {}", mutation.rule);
             let mutated = mutation.apply(&source).unwrap_or_else(|error| panic!("{}: {error}", mutation.rule));
             assert_ne!(mutated, source, "{}", mutation.rule);
             let (place, name) = mutation.test.rsplit_once("::").unwrap();
