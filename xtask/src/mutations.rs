@@ -158,8 +158,8 @@ mod tests {
             let (place, name) = mutation.test.rsplit_once("::").unwrap();
             let place = place.replace("::", "/");
             let candidates = match place.strip_suffix("/tests") {
-                Some(place) => [format!("src/{place}.rs"), format!("src/{place}/mod.rs")],
-                None => [format!("tests/it/{place}.rs"), format!("tests/it/{place}/mod.rs")],
+                Some(place) => ["", "/mod", "/tests"].map(|file| format!("src/{place}{file}.rs")),
+                None => ["", "/mod", "/main"].map(|file| format!("tests/it/{place}{file}.rs")),
             };
             let has_test = |path: &String| {
                 read(&folder.join(path)).is_ok_and(|text| {
