@@ -1,6 +1,6 @@
 //! Arithmetic on each element: functions of one operand, and of two with broadcasting.
 //!
-//! f32 goes through [`crate::kernels`]; f64 uses the same definitions in f64; integers wrap, and an integer division by zero
+//! f32 goes through `kernels`; f64 uses the same definitions in f64; integers wrap, and an integer division by zero
 //! is refused.
 
 use super::broadcast::{ROW_STEPS, broadcast_rows, broadcast_shapes, try_zip, zip};

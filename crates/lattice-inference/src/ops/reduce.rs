@@ -2,7 +2,7 @@
 //!
 //! The elements of a reduction are taken in row-major order of the reduced axes. A float sum whose elements lie side by side
 //! (the reduced axes are the last ones, or lie apart) uses 16 lanes and a fixed tree; any other is one ascending chain (see
-//! [`crate::kernels::reduce`]). Products are one ascending chain; maxima and minima compare explicitly and pass NaN on.
+//! `kernels::reduce`). Products are one ascending chain; maxima and minima compare explicitly and pass NaN on.
 
 use super::movement::transpose;
 use super::{Attributes, OpResult, OpSpec, operands, tensor};

@@ -2,7 +2,7 @@
 //!
 //! Scales become multipliers and shifts when a model is frozen, functions of one operand become tables; what runs on
 //! validators adds, multiplies, shifts, compares and looks up. `docs/spec/quantised.md` has every rule. A tensor of class Q
-//! stands for scale * (stored - zero point); importers compute on those real values and [`lower`] turns what lies between a
+//! stands for scale * (stored - zero point); importers compute on those real values and `lower` turns what lies between a
 //! dequantisation and a quantisation into the operators of this room. What it cannot turn stays in class F.
 
 mod average;
