@@ -35,6 +35,22 @@ fn every_step_of_an_honest_run_is_right() {
     }
 }
 
+#[test]
+fn what_is_no_number_is_judged_as_it_was_run() {
+    for (graph, mut input) in graphs() {
+        for (at, number) in [(0, -f32::NAN), (3, f32::INFINITY), (5, f32::from_bits(0x7fa0_0001)), (6, 1e-41)] {
+            input[4 * at..][..4].copy_from_slice(&number.to_le_bytes());
+        }
+        let (trace, output) = ActivationTrace::of(&graph, &input).unwrap();
+        assert_eq!(Model::load(graph.clone()).unwrap().run_bytes(&input).unwrap(), output);
+        assert_eq!(doubt(&graph, &trace, &input), Ok(None));
+        for step in 1..steps(&graph) {
+            let opened = OpenedStep::of(&graph, &trace, &input, step).unwrap();
+            assert_eq!(judge(&graph, &trace.root(), &opened), Ok(true), "step {step}");
+        }
+    }
+}
+
 /// A provider whose results are wrong from some step on, and who goes on honestly from there.
 fn forged(graph: &Graph, input: &[u8], at: usize) -> ActivationTrace {
     let mut run = Run::begin(graph, input).unwrap();
