@@ -8,7 +8,7 @@ const PRUNING_DEPTH: u64 = 80;
 /// A little more than k.
 const MERGE_DEPTH: u64 = 40;
 /// Latest time at which a node joins, ms: what it then lacks fits among the orphans.
-const JOIN_MS_MAX: u64 = 60_000;
+const JOIN_MS_MAX: u64 = 35_000;
 const DOWN_MS: u64 = 3_000;
 /// Slots and delays are short, so that there are many chain blocks: what may be pruned has 256 of them above it.
 const SLOT_MS: u64 = 100;
