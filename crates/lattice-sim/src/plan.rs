@@ -176,7 +176,7 @@ impl Plan {
         all
     }
 
-    /// As many nodes, the first one chosen by the seed.
+    /// As many nodes, chosen by the seed.
     pub fn some_nodes(&mut self, count: usize) -> Vec<usize> {
         let mut all: Vec<usize> = (0..self.nodes()).collect();
         self.rng.shuffle(&mut all);

@@ -84,7 +84,11 @@ fn descendants_of_a_disqualified_block_are_disqualified() {
 fn wrong_scores_and_orders_are_refused_before_anything_is_stored() {
     let mut nodes = nodes(2);
     let block = nodes[0].build(1);
-    let changes: [fn(&mut DagHeader); 2] = [|header| header.blue_score += 1, |header| header.blue_work += 1];
+    let changes: [fn(&mut DagHeader); 3] = [
+        |header| header.blue_score += 1,
+        |header| header.blue_work += 1,
+        |header| header.newest_pruning_point = header.evm_hash,
+    ];
     for change in changes {
         let bad = forged(&block, change);
         let error = nodes[1].give(&bad).unwrap_err();
