@@ -5,6 +5,7 @@ use super::{Action, Step};
 use crate::graph::Graph;
 use crate::kernels::program::Tiles;
 use crate::ops::{OpResult, conv};
+use crate::quant::conv as integer_conv;
 use crate::tensor::{Data, Tensor};
 
 /// Which buffer each f32 value of a planned step lives in.
@@ -24,6 +25,7 @@ pub(super) struct Memory {
     buffers: Vec<Vec<f32>>,
     pub(super) tiles: Tiles,
     pub(super) conv: conv::Scratch,
+    pub(super) integers: integer_conv::Scratch,
 }
 
 impl Plan {

@@ -281,7 +281,7 @@ impl Step {
                 }
                 Ok(vec![plan.tensor(self.outputs[0], y)?])
             }
-            Action::Integers(prepared) => prepared.run(operands[0]).map(|t| vec![t]),
+            Action::Integers(prepared) => prepared.run(operands[0], &mut memory.integers).map(|t| vec![t]),
             Action::Fused(program) => {
                 let mut results: Vec<Vec<f32>> = self.outputs.iter().map(|&v| memory.take(plan, v)).collect();
                 let mut parts: Vec<&mut [f32]> = results.iter_mut().map(Vec::as_mut_slice).collect();

@@ -4,7 +4,7 @@ use super::bytes::{bytes_of, zero_points};
 use super::depthwise::Depthwise;
 use super::isa::Isa;
 use super::patches::Layout;
-use super::product::{Left, MR, NR, multiply};
+use super::product::{Aligned, Left, MR, NR, multiply};
 use super::requantize::{Follower, Rule, into_data};
 use super::scale::{requantize_row, requantize_tile};
 use crate::cost::Work;
@@ -60,7 +60,7 @@ fn work(attributes: &Attributes, types: &[&TensorType], results: &[TensorType]) 
 fn run(attributes: &Attributes, inputs: &[&Tensor]) -> OpResult<Vec<Tensor>> {
     let [x, x_zero, w, w_zero] = operands(inputs)?;
     let prepared = Prepared::new(attributes, x.shape(), x_zero, w, w_zero, None)?;
-    Ok(vec![prepared.run(x)?])
+    Ok(vec![prepared.run(x, &mut Scratch::default())?])
 }
 
 /// A convolution with its weights packed, and what becomes of its sums.
@@ -98,6 +98,14 @@ enum End {
     Sums(Vec<i32>),
     /// The same is part of the rule's biases.
     Stored(Rule),
+}
+
+/// What the kernels work in; old contents do not matter.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scratch {
+    planes: Vec<u32>,
+    pub(super) padded: Vec<u8>,
+    pub(super) sums: Vec<i32>,
 }
 
 /// The results of one image.
@@ -156,7 +164,7 @@ impl Prepared {
     }
 
     /// The sums, or what the rule makes of them.
-    pub(crate) fn run(&self, x: &Tensor) -> OpResult<Tensor> {
+    pub(crate) fn run(&self, x: &Tensor, scratch: &mut Scratch) -> OpResult<Tensor> {
         let (isa, plan) = (Isa::detect(), &self.plan);
         let bytes = bytes_of(x.data())?;
         let (image, results) = (plan.channels * plan.input_positions(), plan.outputs * plan.positions());
@@ -168,7 +176,6 @@ impl Prepared {
             End::Sums(_) => (vec![0; count], Vec::new()),
             End::Stored(_) => (Vec::new(), vec![0; count]),
         };
-        let mut planes = Vec::new();
         for index in (0..plan.batch).filter(|_| count > 0) {
             let at = index * results..(index + 1) * results;
             let mut target = match &self.end {
@@ -179,7 +186,7 @@ impl Prepared {
             match &self.weights {
                 Weights::Depthwise(depthwise) => {
                     let positions = plan.positions();
-                    depthwise.run(isa, x, bytes.flip, |output, first, sums| {
+                    depthwise.run(isa, x, bytes.flip, scratch, |output, first, sums| {
                         target.row(isa, output, output * positions + first, sums);
                     });
                 }
@@ -187,8 +194,9 @@ impl Prepared {
                     let group = plan.depth() * plan.input_positions();
                     for g in 0..plan.group {
                         let x = &x[g * group..(g + 1) * group];
-                        panels.layout.planes(isa, x, bytes.flip, self.x_zero, &mut planes);
-                        panels.group(isa, g, plan.positions(), &planes, &mut target);
+                        let planes = &mut scratch.planes;
+                        panels.layout.planes(isa, x, bytes.flip, self.x_zero, planes);
+                        panels.group(isa, g, plan.positions(), planes, &mut target);
                     }
                 }
             }
@@ -235,6 +243,8 @@ impl Panels {
         }
         // Neighbouring outputs among the places of a panel: first place, first output, how many.
         let mut runs: Vec<[usize; 3]> = Vec::new();
+        // A run is copied by whole panels, which reach behind the last row.
+        let Aligned(bytes) = &mut Aligned([0; (MR + 1) * NR]);
         multiply(isa, left, columns, &mut |rows, places, tile| {
             if rows.start == 0 {
                 runs.clear();
@@ -257,8 +267,6 @@ impl Panels {
                     }
                 }
                 Target::Stored(rule, out) => {
-                    // A run is copied by whole panels, which reach behind the last row.
-                    let mut bytes = [0; (MR + 1) * NR];
                     if let Some(rows) = bytes.first_chunk_mut() {
                         requantize_tile(isa, tile, rule.columns.some(outputs.clone()), rows);
                         rule.look_up(isa, &mut rows[..outputs.len() * NR]);

@@ -1,6 +1,7 @@
 //! Convolutions with one input channel for each group: four neighbouring taps of the last dimension make one word, and every
 //! row of outputs reads the rows of a padded image in place.
 
+use super::conv::Scratch;
 use super::isa::{Isa, integer_kernel};
 use crate::ops::conv::Plan;
 
@@ -127,13 +128,22 @@ impl Depthwise {
 
     /// The plain sums of all outputs of one image: `finish(output, first position, sums)` for neighbouring positions. Every
     /// byte is xored with `flip`, which makes it u8.
-    pub(crate) fn run(&self, isa: Isa, x: &[u8], flip: u8, mut finish: impl FnMut(usize, usize, &[i32])) {
+    pub(crate) fn run(
+        &self,
+        isa: Isa,
+        x: &[u8],
+        flip: u8,
+        scratch: &mut Scratch,
+        mut finish: impl FnMut(usize, usize, &[i32]),
+    ) {
         let Plan { input, output, pad, .. } = self.plan;
-        let mut padded = vec![self.zero; self.padded()];
+        let Scratch { padded, sums, .. } = scratch;
+        padded.clear();
+        padded.resize(self.padded(), self.zero);
         let inside = [0, 1, 2].map(|i| input[i].min(self.size[i].saturating_sub(pad[i])));
         let width = output[2];
         let together = (SUMS / width).clamp(1, output[1]);
-        let mut sums = vec![0; together * width + LANES];
+        sums.resize(sums.len().max(together * width + LANES), 0);
         let per_channel = self.plan.outputs / self.plan.group;
         for (channel, x) in x.chunks_exact(self.plan.input_positions()).enumerate() {
             for d in (0..inside[0]).filter(|_| inside[1] > 0 && inside[2] > 0) {
@@ -145,7 +155,7 @@ impl Depthwise {
                 for d in 0..output[0] {
                     for first in (0..output[1]).step_by(together) {
                         let count = together.min(output[1] - first);
-                        self.rows(isa, &padded, out, [d, first], count, &mut sums);
+                        self.rows(isa, padded, out, [d, first], count, sums);
                         finish(out, (d * output[1] + first) * width, &sums[..count * width]);
                     }
                 }

@@ -187,7 +187,6 @@ impl Prepared {
                 into_data(rule.dtype, stored)?
             }
         };
-        let shape: Vec<usize> = rows.iter().copied().chain([n]).collect();
-        tensor(&shape, data)
+        tensor(&[rows, &[n]].concat(), data)
     }
 }

@@ -145,11 +145,12 @@ impl Layout {
         let dilation = self.plan.dilation[2];
         let flip = u32::from_le_bytes([flip; WORD]);
         // What lies behind the last word is read, but never counts.
-        out.resize(self.group_words(), 0);
+        out.resize(out.len().max(self.group_words()), 0);
         let is_direct = !self.along_kernel && stride[2] == 1;
         let tail = if self.along_kernel { (WORD - 1) * dilation } else { 0 };
         let mut rows = [(); WORD].map(|()| if is_direct { Vec::new() } else { vec![0; width + tail] });
-        let mut line = vec![0; if is_direct { 0 } else { width }];
+        // One word more, so that words come in pairs for a stride of two.
+        let mut line = vec![0; if is_direct { 0 } else { width + 1 }];
         for (plane, out) in out[..self.planes * self.plane_words()].chunks_exact_mut(self.plane_words()).enumerate() {
             let channel = |i: usize| {
                 let at = if self.along_kernel { plane } else { (plane * WORD + i).min(self.plan.depth() - 1) };
@@ -168,11 +169,10 @@ impl Layout {
                     true => [0, 1, 2, 3].map(|i| &rows[0][i * dilation..]),
                     false => [&rows[0][..], &rows[1], &rows[2], &rows[3]],
                 };
-                interleave(isa, sources, flip, &mut line);
+                interleave(isa, sources, flip, &mut line[..width]);
                 for remainder in 0..stride[2].min(width) {
                     let at = self.place([d, h, remainder]);
-                    let words = line[remainder..].iter().step_by(stride[2]);
-                    out[at..at + self.step[2]].iter_mut().zip(words).for_each(|(out, word)| *out = *word);
+                    every(isa, &line[remainder..], stride[2], &mut out[at..at + self.step[2]]);
                 }
             }
         }
@@ -229,6 +229,16 @@ integer_kernel! {
         let [r0, r1, r2, r3] = rows.map(|row| &row[..out.len()]);
         for ((((out, r0), r1), r2), r3) in out.iter_mut().zip(r0).zip(r1).zip(r2).zip(r3) {
             *out = u32::from_le_bytes([*r0, *r1, *r2, *r3]) ^ flip;
+        }
+    }
+}
+
+integer_kernel! {
+    /// Every so many-th word from the first on, as far as there are any.
+    fn every(words: &[u32], stride: usize, out: &mut [u32]) {
+        match stride {
+            2 => out.iter_mut().zip(words.as_chunks::<2>().0).for_each(|(out, words)| *out = words[0]),
+            _ => out.iter_mut().zip(words.iter().step_by(stride)).for_each(|(out, word)| *out = *word),
         }
     }
 }

@@ -9,7 +9,8 @@ use super::requantize::{Follower, REQUANTIZE, into_data};
 use super::{conv, matmul, pairs, table};
 use crate::cost::node_results;
 use crate::graph::{Graph, Node};
-use crate::ops::{OpResult, OpSpec, cast, gather, movement, pool, reduce, tensor};
+use crate::ops::conv::Geometry;
+use crate::ops::{Attributes, OpResult, OpSpec, cast, gather, movement, pool, reduce, tensor};
 use crate::tensor::{DType, Data, Tensor};
 use std::collections::BTreeMap;
 
@@ -18,6 +19,8 @@ use std::collections::BTreeMap;
 pub(crate) enum Prepared {
     MatMul(Box<matmul::Prepared>),
     Conv(Box<conv::Prepared>),
+    /// A convolution of single places, as a product of [batch, channels], and the result's shape.
+    Places(Box<matmul::Prepared>, Vec<usize>),
     /// A function of every byte.
     Table(Tensor),
     /// The sums of rows of so many bytes, and the shape of all sums.
@@ -30,10 +33,14 @@ pub(crate) enum Prepared {
 
 impl Prepared {
     /// The result for one operand.
-    pub(crate) fn run(&self, x: &Tensor) -> OpResult<Tensor> {
+    pub(crate) fn run(&self, x: &Tensor, scratch: &mut conv::Scratch) -> OpResult<Tensor> {
         match self {
             Prepared::MatMul(product) => product.run(x),
-            Prepared::Conv(conv) => conv.run(x),
+            Prepared::Conv(conv) => conv.run(x, scratch),
+            Prepared::Places(product, shape) => {
+                let y = product.run(&tensor(&x.shape()[..2], x.data().clone())?)?;
+                tensor(shape, y.into_data())
+            }
             Prepared::Table(entries) => table::run_table(x, entries),
             Prepared::RowSums(columns, shape) => {
                 let bytes = bytes_of(x.data())?;
@@ -52,7 +59,7 @@ impl Prepared {
     /// Bytes held.
     pub(crate) fn bytes(&self) -> usize {
         match self {
-            Prepared::MatMul(product) => product.bytes(),
+            Prepared::MatMul(product) | Prepared::Places(product, _) => product.bytes(),
             Prepared::Conv(conv) => conv.bytes(),
             Prepared::Table(entries) => entries.size_bytes(),
             Prepared::RowSums(..) | Prepared::Maximum(..) => 0,
@@ -213,6 +220,18 @@ impl<'g> Plan<'g> {
         }
         let prepared = if is_conv {
             let shape = &graph.types()[*x as usize].shape;
+            let is_place = shape[2..].iter().chain(&w.shape()[2..]).all(|&size| size == 1);
+            let sums = &graph.types()[node.first_output as usize].shape;
+            let no_pads = Geometry::read(&node.attributes)?.pads_before.iter().all(|&pad| pad == 0);
+            if is_place && no_pads && shape[1] == w.shape()[1] && shape[2..] == sums[2..] {
+                let columns = movement::TRANSPOSE.run;
+                let rows = tensor(&w.shape()[..2], w.data().clone())?;
+                let b = columns(&Attributes::none().sizes(&[1, 0]), &[&rows])?.remove(0);
+                if let Some(product) = matmul::Prepared::new(x_zero, &b, w_zero, follower)? {
+                    let prepared = Prepared::Places(Box::new(product), sums.clone());
+                    return Ok(Some(Step { prepared, input: *x, output, covers }));
+                }
+            }
             Prepared::Conv(Box::new(conv::Prepared::new(&node.attributes, shape, x_zero, w, w_zero, follower)?))
         } else {
             let Some(product) = matmul::Prepared::new(x_zero, w, w_zero, follower)? else { return Ok(None) };

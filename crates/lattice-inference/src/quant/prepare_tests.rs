@@ -112,7 +112,20 @@ impl Network {
         let totals = b.emit1(&reduce::SUM, reduce::over(&[2, 3], true), &[wide]).unwrap();
         let rules = self.rules(b, 1, 37);
         let means = b.emit1(&REQUANTIZE, along(0), &[totals, rules]).unwrap();
-        let gated = b.emit1(&INTEGER_MUL, product, &[both, means]).unwrap();
+        // As squeeze and excitation do: a convolution of single places.
+        let (means_zero, weights_zero) = (zero(b, ty, 77), zero(b, DType::I8, self.outputs / 64));
+        let weights = b.constant("", bytes.tensor(DType::I8, &[outputs, outputs, 1, 1]));
+        let single = Geometry {
+            strides: vec![1; 2],
+            pads_before: vec![0; 2],
+            pads_after: vec![0; 2],
+            dilations: vec![1; 2],
+            group: 1,
+        };
+        let sums = b.emit1(&INTEGER_CONV, single.attributes(), &[means, means_zero, weights, weights_zero]).unwrap();
+        let rules = self.rules(b, outputs, 39);
+        let excited = b.emit1(&REQUANTIZE, along(1), &[sums, rules]).unwrap();
+        let gated = b.emit1(&INTEGER_MUL, product, &[both, excited]).unwrap();
         let width = *b.shape(gated).last().unwrap();
         let times = 1 + self.seed as usize % 9;
         let nearest = (0..width * times).map(|i| (i / times) as i64).collect();
@@ -125,7 +138,7 @@ impl Network {
         let rules = self.rules(b, 33, 41);
         let last = b.emit1(&REQUANTIZE, along(3), &[sums, rules]).unwrap();
         let mut leave = vec![("last".into(), last)];
-        for (i, value) in [stored, function, curve, both, totals].into_iter().enumerate() {
+        for (i, value) in [stored, function, curve, both, totals, excited].into_iter().enumerate() {
             leave.extend((self.outputs >> i & 1 == 1).then(|| (format!("y{i}"), value)));
         }
         core::mem::take(b).finish(leave).unwrap()

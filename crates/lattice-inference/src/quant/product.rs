@@ -20,6 +20,10 @@ pub(crate) const WORD: usize = 4;
 /// The sums of one pair of panels, row by row.
 pub(crate) type Tile = [i32; MR * NR];
 
+/// Something that begins with a cache line, so that no vector of it lies in two.
+#[repr(align(64))]
+pub(crate) struct Aligned<T>(pub(crate) T);
+
 /// Takes the tile of some rows and columns.
 pub(crate) type Finish<'a> = dyn FnMut(Range<usize>, Range<usize>, &mut Tile) + 'a;
 
@@ -148,7 +152,7 @@ pub(crate) fn multiply(isa: Isa, left: &Left, right: Columns<'_>, finish: &mut F
     assert_eq!(right.offsets.len(), words, "both operands have the same words");
     let furthest = right.offsets.iter().max().copied().unwrap_or(0);
     let wide = if isa.widens() { widen(&left.panels) } else { Vec::new() };
-    let mut tile = [0; MR * NR];
+    let Aligned(tile) = &mut Aligned([0; MR * NR]);
     for (p, column) in (0..right.count).step_by(NR).enumerate() {
         let b = &right.words[p * right.step..];
         assert!(words == 0 || furthest + NR <= b.len(), "a panel lies inside its words");
@@ -157,12 +161,12 @@ pub(crate) fn multiply(isa: Isa, left: &Left, right: Columns<'_>, finish: &mut F
             let wide = if isa.widens() { &wide[panel.clone()] } else { &[] };
             let (a, rows) = (&left.panels[panel], MR.min(left.m - row));
             match rows {
-                1 => tile_of::<1>(isa, a, wide, b, right.offsets, &mut tile),
-                2 => tile_of::<2>(isa, a, wide, b, right.offsets, &mut tile),
-                3 | 4 => tile_of::<4>(isa, a, wide, b, right.offsets, &mut tile),
-                _ => tile_of::<MR>(isa, a, wide, b, right.offsets, &mut tile),
+                1 => tile_of::<1>(isa, a, wide, b, right.offsets, tile),
+                2 => tile_of::<2>(isa, a, wide, b, right.offsets, tile),
+                3 | 4 => tile_of::<4>(isa, a, wide, b, right.offsets, tile),
+                _ => tile_of::<MR>(isa, a, wide, b, right.offsets, tile),
             }
-            finish(row..row + rows, column..column + NR.min(right.count - column), &mut tile);
+            finish(row..row + rows, column..column + NR.min(right.count - column), tile);
         }
     }
 }
