@@ -194,6 +194,7 @@ impl Model {
             tensor.data_mut().canonicalize_nan();
             outputs.push(tensor);
         }
+        memory.conv.free_large();
         if let Ok(mut idle) = self.idle.try_lock() {
             *idle = Some(memory);
         }

@@ -400,6 +400,12 @@ mod tests {
         let x = i32s(&[2, 3], &[1, 2, 3, 4, 5, 6]);
         let i = i32s(&[2], &[-1, 0]);
         assert_eq!(apply(&GATHER, Attributes::none().int(1), &[&x, &i]).unwrap(), i32s(&[2, 2], &[3, 1, 6, 4]));
+        for times in 1..=9 {
+            // Every element so many times, as enlarging an image does.
+            let i = i32s(&[3 * times], &(0..3 * times).map(|i| (i / times) as i32).collect::<Vec<_>>());
+            let want: Vec<i32> = (0..6 * times).map(|i| 1 + (i / times) as i32).collect();
+            assert_eq!(apply(&GATHER, Attributes::none().int(1), &[&x, &i]).unwrap(), i32s(&[2, 3 * times], &want));
+        }
         let e = i32s(&[2, 1], &[2, -3]);
         assert_eq!(apply(&GATHER_ELEMENTS, Attributes::none().int(1), &[&x, &e]).unwrap(), i32s(&[2, 1], &[3, 4]));
         let n = i32s(&[2, 2], &[0, 1, 1, -1]);

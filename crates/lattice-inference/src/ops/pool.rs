@@ -283,6 +283,41 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rows_of_windows_give_the_bits_of_single_windows() {
+        for code in 0..96usize {
+            let (side, stride, dilation, width) = (1 + code % 3, 1 + code / 3 % 4, 1 + code / 12 % 2, 7 + code);
+            let spatial = [9, width];
+            let output = spatial.map(|size| (size - 1 - (side - 1) * dilation) / stride + 1).to_vec();
+            let windows = Windows {
+                kernel: vec![side; 2],
+                strides: vec![stride; 2],
+                pads_before: vec![0; 2],
+                pads_after: vec![0; 2],
+                dilations: vec![dilation; 2],
+                output,
+                count_padding: false,
+            };
+            let value = |i: usize| match (i ^ code).wrapping_mul(0x9e37_79b9) % 23 {
+                0 => f32::NAN,
+                1 => -0.0,
+                2 => 0.0,
+                v => v as f32 - 12.0,
+            };
+            let x: Vec<f32> = (0..2 * 9 * width).map(value).collect();
+            assert!(is_inside(&windows, &spatial));
+            let fold = |x: &[f32], taps: &[usize], _| taps.iter().fold(f32::NEG_INFINITY, |m, &t| max(m, x[t]));
+            let want = planes(&windows, &[1, 2, 9, width], &x, fold);
+            let bits =
+                |v: &[f32]| v.iter().map(|v| if v.is_nan() { 0x7fc0_0000 } else { v.to_bits() }).collect::<Vec<u32>>();
+            for isa in Isa::all() {
+                let mut y = vec![0.0; want.len()];
+                max_planes(isa, &windows, &spatial, &x, &mut y);
+                assert_eq!(bits(&y), bits(&want), "side {side}, stride {stride}, dilation {dilation}, width {width}");
+            }
+        }
+    }
+
+    #[test]
     fn windows_with_padding_and_overhang() {
         let x = Tensor::from_f32([1, 1, 5], vec![1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
         let mut windows = Windows {

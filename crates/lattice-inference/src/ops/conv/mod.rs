@@ -336,6 +336,20 @@ pub(crate) struct Scratch {
     padded: Vec<Line>,
 }
 
+impl Scratch {
+    /// Lines that are kept for the next run at most: 4 MiB, what the planes and blocks of usual models take.
+    const KEPT: usize = 1 << 16;
+
+    /// Frees what is larger than usual: nobody counts it between runs.
+    pub(crate) fn free_large(&mut self) {
+        for lines in [&mut self.patches, &mut self.padded] {
+            if lines.len() > Scratch::KEPT {
+                *lines = Vec::new();
+            }
+        }
+    }
+}
+
 /// Computes all outputs into `y`; `finish` takes on stretches of one channel each.
 fn convolve(plan: &Plan, x: &[f32], weights: &Weights, y: &mut [f32], scratch: &mut Scratch, finish: &mut Finish<'_>) {
     let isa = Isa::detect();
