@@ -169,7 +169,6 @@ fn long(workspace: &Workspace, report: &mut Report) {
     for name in &slow {
         arguments.extend(["--package", name]);
     }
-    // The measurement behind the operators' gas asserts nothing: it is run by hand.
-    arguments.extend(["--", "--ignored", "--skip", "cost_times"]);
+    arguments.extend(["--", "--ignored"]);
     report.command("long", workspace.cargo(&arguments));
 }
