@@ -37,10 +37,11 @@ impl World {
         self.start(node, None);
     }
 
-    /// A checkpoint with the index of the node's newest finalised one and a block beside its chain.
+    /// A checkpoint with the index of the node's newest finalised one and a block beside its chain; never that of the genesis,
+    /// which every store knows.
     fn false_checkpoint(&self, node: NodeId) -> Checkpoint {
         let Checkpoint { index, hash } = self.nodes[node].finalised;
-        Checkpoint { index, hash: self.beside(node, &hash).unwrap_or_else(|| keccak256(hash)) }
+        Checkpoint { index: index.max(1), hash: self.beside(node, &hash).unwrap_or_else(|| keccak256(hash)) }
     }
 
     /// The newest block in the past of a chain block that is on no selected chain of it.

@@ -14,8 +14,8 @@ pub fn arrange(plan: &mut Plan) {
     let join = (from + (to - from) / 2).min(JOIN_MS_MAX);
     plan.absent.push(late);
     plan.at(join, Action::StartTrusting(late, Trust::True));
-    // One in four may be absent; with more nodes another one is misled.
-    if plan.nodes() > 4 {
+    // A quorum must be there before they join: of seven nodes or more, two may be absent.
+    if plan.nodes() >= 7 {
         plan.roles[misled] = Role::Silent;
         plan.absent.push(misled);
         plan.at(join, Action::StartTrusting(misled, Trust::False));

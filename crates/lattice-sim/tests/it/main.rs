@@ -57,7 +57,7 @@ fn more_than_a_third_finalise_two_chains_and_pay_for_it() {
 
 #[test]
 fn a_late_node_follows_its_trusted_checkpoint_and_a_false_one_is_refused() {
-    let report = good("nodes_start_from_trusted_checkpoints", 6);
+    let report = good("nodes_start_from_trusted_checkpoints", 7);
     assert_eq!(report.refused_starts, 1, "{report:?}");
 }
 
