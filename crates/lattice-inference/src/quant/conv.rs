@@ -44,8 +44,26 @@ fn infer(attributes: &Attributes, types: &[&TensorType]) -> OpResult<Vec<TensorT
     check_operand("x", x, x_zero, 1)?;
     let plan = Plan::new(&Geometry::read(attributes)?, &x.shape, &w.shape)?;
     check_operand("w", w, w_zero, plan.outputs)?;
+    check_padded(&plan)?;
     check_length(w.shape[1..].iter().product())?;
     Ok(vec![TensorType::new(DType::I32, plan.shape)])
+}
+
+/// Most places of a padded channel: kernels write it out.
+const PADDED_MAX: usize = 1 << 28;
+
+/// Errors when a stride, dilation or padding, which a file may choose as it likes, makes a channel too large.
+fn check_padded(plan: &Plan) -> OpResult<()> {
+    let reach = |i: usize| {
+        let windows = plan.output[i].saturating_sub(1).saturating_mul(plan.stride[i]);
+        let taps = plan.kernel[i].saturating_sub(1).saturating_mul(plan.dilation[i]);
+        windows.saturating_add(taps).saturating_add(1)
+    };
+    let places = (0..3).fold(1usize, |all, i| all.saturating_mul(reach(i)));
+    if places <= PADDED_MAX {
+        return Ok(());
+    }
+    Err(format!("with its padding a channel has {places} places; at most {PADDED_MAX} are supported"))
 }
 
 fn work(attributes: &Attributes, types: &[&TensorType], results: &[TensorType]) -> Work {

@@ -67,8 +67,9 @@ impl Depthwise {
     /// Packs weights `at(output, kernel position)` for inputs with a zero point as u8; nothing for other convolutions.
     pub(crate) fn new(plan: &Plan, zero: u8, at: impl Fn(usize, usize) -> i8) -> Option<Depthwise> {
         let Plan { input, kernel, stride, dilation, output, .. } = plan.clone();
-        let reads = (LANES - 1) * stride[2] + (WORD - 1) * dilation[2] + 1;
-        if plan.depth() != 1 || stride[2] > 2 || reads > READ || [input, output].iter().any(|sizes| sizes.contains(&0))
+        // A file may ask for any stride and dilation.
+        let reads = stride[2].saturating_mul(LANES - 1).saturating_add(dilation[2].saturating_mul(WORD - 1));
+        if plan.depth() != 1 || stride[2] > 2 || reads >= READ || [input, output].iter().any(|sizes| sizes.contains(&0))
         {
             return None;
         }

@@ -199,3 +199,20 @@ fn longest_sums_of_extremes_stay_exact() {
     );
     assert!(refused.unwrap_err().contains("may leave i32"));
 }
+
+#[test]
+fn no_padding_stride_or_dilation_makes_a_channel_too_large() {
+    let image = TensorType::new(DType::U8, [1, 1, 4]);
+    let (zero, weights) = (TensorType::new(DType::U8, []), TensorType::new(DType::U8, [1, 1, 2]));
+    for (pad, stride, dilation) in [(1 << 40, 1 << 39, 1), (1 << 40, 1 << 30, 1 << 38)] {
+        let geometry = Geometry {
+            strides: vec![stride],
+            pads_before: vec![pad],
+            pads_after: vec![pad],
+            dilations: vec![dilation],
+            group: 1,
+        };
+        let refused = (INTEGER_CONV.infer)(&geometry.attributes(), &[&image, &zero, &weights, &zero]).unwrap_err();
+        assert!(refused.contains("with its padding a channel has"), "{refused}");
+    }
+}

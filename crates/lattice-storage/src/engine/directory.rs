@@ -25,7 +25,15 @@ const ENGINE_DIR_NEW: &str = "kv.new";
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Closing alone would not do while a child of the process is being started: until it executes its own program it has
+        // the file open, too. An error leaves the lock to the close.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Directory {
@@ -37,7 +45,7 @@ impl Directory {
         create: impl FnOnce(&Path) -> Result<(), StorageFault>,
     ) -> Result<Self, StorageFault> {
         fs::create_dir_all(path).map_err(StorageFault::io("create the data directory", path))?;
-        let directory = Self { path: path.to_path_buf(), _lock: lock(path)? };
+        let directory = Self { path: path.to_path_buf(), lock: lock(path)? };
         let engine_dir = directory.engine_dir();
         let is_new = !engine_dir.try_exists().map_err(StorageFault::io("look at", &engine_dir))?;
         match engine_of(path)? {
