@@ -43,12 +43,12 @@ impl NodeContext<'_> {
 
     /// Operand `at`, when it is given.
     pub(crate) fn optional(&self, at: usize) -> Option<Value> {
-        self.has_no_effect(at);
+        self.mark_read(at);
         self.inputs.get(at).copied().flatten()
     }
 
-    /// Operand `at` may be given, and changes nothing.
-    pub(crate) fn has_no_effect(&self, at: usize) {
+    /// Operand `at` is understood: it was asked for, or it may be given and changes nothing.
+    pub(crate) fn mark_read(&self, at: usize) {
         self.read.set(self.read.get() | 1 << at.min(63));
     }
 

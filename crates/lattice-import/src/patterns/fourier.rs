@@ -39,13 +39,8 @@ pub(crate) fn transform(b: &mut GraphBuilder, x: Complex, is_inverse: bool, keep
     if p == 1 {
         return rotated(b, x, is_inverse, n, keep);
     }
-    let moved = |b: &mut GraphBuilder, v: Value, from: [usize; 3], to: [usize; 2]| {
-        let split = b.reshape(v, &from)?;
-        let turned = b.transpose(split, &[0, 2, 1])?;
-        b.reshape(turned, &to)
-    };
     // [rows, a, b] -> [rows * b, a], transformed over a to [rows * b, c].
-    let columns = each(b, x, |b, v| moved(b, v, [rows, p, q], [rows * q, p]))?;
+    let columns = each(b, x, |b, v| turned(b, v, [rows, p, q], [rows * q, p]))?;
     let [re, im] = rotated(b, columns, is_inverse, p, p)?;
     let (re, im) = (b.reshape(re, &[rows, q, p])?, b.reshape(im, &[rows, q, p])?);
     // By w_n^(b·c).
@@ -54,11 +49,11 @@ pub(crate) fn transform(b: &mut GraphBuilder, x: Complex, is_inverse: bool, keep
     let (e, f) = (b.mul(re, sin)?, b.mul(im, cos)?);
     let twisted = Complex { re: b.sub(a, d)?, im: Some(b.add(e, f)?) };
     // [rows, b, c] -> [rows * c, b], transformed over b to [rows * c, d], in the order of c + p·d.
-    let rest = each(b, twisted, |b, v| moved(b, v, [rows, q, p], [rows * p, q]))?;
+    let rest = each(b, twisted, |b, v| turned(b, v, [rows, q, p], [rows * p, q]))?;
     let parts = rotated(b, rest, is_inverse, q, q)?;
     let mut results = parts;
     for part in &mut results {
-        let whole = moved(b, *part, [rows, p, q], [rows, n])?;
+        let whole = turned(b, *part, [rows, p, q], [rows, n])?;
         *part = b.narrow(whole, 1, 0, keep)?;
     }
     Ok(results)
@@ -75,6 +70,20 @@ pub(crate) fn fitted(b: &mut GraphBuilder, x: Value, axis: usize, length: usize)
     let fill = b.number(0.0, x)?;
     let attributes = Attributes::none().sizes(&vec![0; shape.len()]).sizes(&after).int(0);
     b.emit1(&movement::PAD, attributes, &[x, fill])
+}
+
+/// The last two of three axes in the other order, between two shapes of rows.
+pub(crate) fn turned(b: &mut GraphBuilder, v: Value, from: [usize; 3], to: [usize; 2]) -> OpResult<Value> {
+    let split = b.reshape(v, &from)?;
+    let turned = b.transpose(split, &[0, 2, 1])?;
+    b.reshape(turned, &to)
+}
+
+/// Real and imaginary part, of a shape, along a new last axis.
+pub(crate) fn joined(b: &mut GraphBuilder, parts: [Value; 2], shape: &[usize]) -> OpResult<Value> {
+    let shape = [shape, &[1]].concat();
+    let parts = [b.reshape(parts[0], &shape)?, b.reshape(parts[1], &shape)?];
+    b.concat(shape.len() - 1, &parts)
 }
 
 /// A function of both parts.

@@ -54,12 +54,7 @@ const PADDED_MAX: usize = 1 << 28;
 
 /// Errors when a stride, dilation or padding, which a file may choose as it likes, makes a channel too large.
 fn check_padded(plan: &Plan) -> OpResult<()> {
-    let reach = |i: usize| {
-        let windows = plan.output[i].saturating_sub(1).saturating_mul(plan.stride[i]);
-        let taps = plan.kernel[i].saturating_sub(1).saturating_mul(plan.dilation[i]);
-        windows.saturating_add(taps).saturating_add(1)
-    };
-    let places = (0..3).fold(1usize, |all, i| all.saturating_mul(reach(i)));
+    let places = (0..3).fold(1usize, |all, i| all.saturating_mul(plan.reach(i)));
     if places <= PADDED_MAX {
         return Ok(());
     }

@@ -73,7 +73,7 @@ impl Depthwise {
         {
             return None;
         }
-        let size = [0, 1, 2].map(|i| (output[i] - 1) * stride[i] + (kernel[i] - 1) * dilation[i] + 1);
+        let size = [0, 1, 2].map(|i| plan.reach(i));
         let (mut offsets, mut words) = (Vec::new(), Vec::new());
         let rows = || (0..kernel[0]).flat_map(|d| (0..kernel[1]).map(move |h| (d, h)));
         let starts = || (0..kernel[2]).step_by(WORD);

@@ -39,7 +39,7 @@ impl Layout {
         (0..3).filter(|&i| plan.output[i] <= 1).for_each(|i| plan.stride[i] = 1);
         let reach = |i: usize| match plan.output[i] {
             0 => 0,
-            count => (count - 1) * plan.stride[i] + (plan.kernel[i] - 1) * plan.dilation[i] + 1,
+            _ => plan.reach(i),
         };
         let size = [reach(0), reach(1), reach(2)];
         let step = [0, 1, 2].map(|i| size[i].div_ceil(plan.stride[i]));

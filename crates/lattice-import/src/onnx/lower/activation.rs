@@ -157,7 +157,7 @@ fn clip(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
 /// At inference nothing is dropped; the mask is all true.
 fn dropout(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let x = c.input(0)?;
-    c.has_no_effect(1);
+    c.mark_read(1);
     if let Some(training) = c.optional(2)
         && c.constant_number(training, "training_mode")? != 0.0
     {

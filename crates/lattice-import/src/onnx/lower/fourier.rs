@@ -3,7 +3,7 @@
 use super::{Entry, computes, moves};
 use crate::onnx::node::NodeContext;
 use crate::onnx::tensors::dtype_of;
-use crate::patterns::fourier::{Complex, each, fitted, transform};
+use crate::patterns::fourier::{Complex, each, fitted, joined, transform};
 use core::f64::consts::TAU;
 use lattice_inference::ops::{Attributes, OpResult, cast, gather::GATHER};
 use lattice_inference::{Data, Tensor, Value};
@@ -49,13 +49,6 @@ fn parts(c: &mut NodeContext<'_>, x: Value) -> OpResult<Complex> {
         2 => Ok(Complex { re: part(c, 0)?, im: Some(part(c, 1)?) }),
         other => Err(format!("the last axis must hold one or two parts, got {other}")),
     }
-}
-
-/// Real and imaginary part along a new last axis.
-fn joined(c: &mut NodeContext<'_>, parts: [Value; 2], shape: &[usize]) -> OpResult<Value> {
-    let shape = [shape, &[1]].concat();
-    let parts = [c.reshape(parts[0], &shape)?, c.reshape(parts[1], &shape)?];
-    c.concat(shape.len() - 1, &parts)
 }
 
 fn length(c: &NodeContext<'_>, v: Value, what: &str) -> OpResult<usize> {

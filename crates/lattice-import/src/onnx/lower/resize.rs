@@ -65,7 +65,7 @@ fn resize(c: &mut NodeContext<'_>) -> OpResult<Vec<Value>> {
     let (scales_at, sizes_at) = if old { (1, 3) } else { (2, 3) };
     if !old {
         // The region of interest belongs to a coordinate mode that is refused.
-        c.has_no_effect(1);
+        c.mark_read(1);
     }
     let given = |c: &NodeContext<'_>, at: usize, what| match c.optional(at) {
         Some(v) if c.shape(v) != [0] => c.constant(v, what).map(|t| Some(t.to_f64s())),

@@ -1,9 +1,8 @@
 //! Fourier transforms. Complex tensors have their real and imaginary parts along a last axis of their own.
 
 use super::{Entry, computes, shape::sizes};
-use crate::patterns::fourier::{Complex, fitted, transform};
+use crate::patterns::fourier::{Complex, each, fitted, joined, transform, turned};
 use crate::tflite::context::{OperatorContext, Placed, plain};
-use lattice_inference::Value;
 use lattice_inference::ops::{OpResult, elementwise as ew};
 
 pub(super) const TABLE: &[Entry] = &[
@@ -43,20 +42,12 @@ fn rfft2d(c: &mut OperatorContext<'_>) -> OpResult<Vec<Placed>> {
     let rows = c.reshape(x, &[batch * height, width])?;
     let mut parts = transform(c, Complex { re: rows, im: None }, false, kept)?;
     if height > 1 {
-        let turned = |c: &mut OperatorContext<'_>, v: Value, from: [usize; 3], rows: usize| {
-            let split = c.reshape(v, &from)?;
-            let turned = c.transpose(split, &[0, 2, 1])?;
-            c.reshape(turned, &[rows, from[1]])
-        };
-        let re = turned(c, parts[0], [batch, height, kept], batch * kept)?;
-        let im = turned(c, parts[1], [batch, height, kept], batch * kept)?;
-        parts = transform(c, Complex { re, im: Some(im) }, false, height)?;
+        let rows = Complex { re: parts[0], im: Some(parts[1]) };
+        let columns = each(c, rows, |b, v| turned(b, v, [batch, height, kept], [batch * kept, height]))?;
+        parts = transform(c, columns, false, height)?;
         for part in &mut parts {
-            *part = turned(c, *part, [batch, kept, height], batch * height)?;
+            *part = turned(c, *part, [batch, kept, height], [batch * height, kept])?;
         }
     }
-    let mut shape = outer.to_vec();
-    shape.extend([height, kept, 1]);
-    let parts = [c.reshape(parts[0], &shape)?, c.reshape(parts[1], &shape)?];
-    Ok(vec![plain(c.concat(shape.len() - 1, &parts)?)])
+    Ok(vec![plain(joined(c, parts, &[outer, &[height, kept]].concat())?)])
 }

@@ -172,9 +172,12 @@ impl Plan {
         self.input.iter().product()
     }
 
-    /// Input places, padding counted, that the windows along one dimension reach.
-    fn reach(&self, i: usize) -> usize {
-        (self.output[i] - 1) * self.stride[i] + (self.kernel[i] - 1) * self.dilation[i] + 1
+    /// Input places, padding counted, that the windows along one dimension reach. A file may choose strides, dilations and
+    /// padding as it likes, so the number saturates.
+    pub(crate) fn reach(&self, i: usize) -> usize {
+        let windows = self.output[i].saturating_sub(1).saturating_mul(self.stride[i]);
+        let taps = self.kernel[i].saturating_sub(1).saturating_mul(self.dilation[i]);
+        windows.saturating_add(taps).saturating_add(1)
     }
 
     /// Columns of an input row that lie in the first `size` places of its padded row.
